@@ -1,0 +1,1 @@
+"""The broker: accepts, stores and delivers messages."""

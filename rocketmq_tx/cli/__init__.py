@@ -1,0 +1,1 @@
+"""Commands: twistd plugins' makers, launchers, tools."""

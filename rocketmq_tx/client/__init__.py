@@ -1,0 +1,1 @@
+"""A Twisted client: producer and rebalancing push consumer."""

@@ -1,0 +1,1 @@
+"""Every configuration key of broker, store, remoting and NameServer, declared once."""

@@ -1,0 +1,1 @@
+"""The NameServer: brokers register routes here, clients look them up."""

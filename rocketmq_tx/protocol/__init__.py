@@ -1,0 +1,1 @@
+"""The wire and the bytes of RocketMQ 4.x as pure values: frames, headers, bodies, message records."""

@@ -1,0 +1,1 @@
+"""Request and response bodies of RocketMQ 4.9.7 as attrs types."""

@@ -1,0 +1,1 @@
+"""Small Twisted primitives the roles are built of: watermarks, arrivals, periodic work, ordered services."""

@@ -1,0 +1,1 @@
+"""Apache's store directory: commit log, consume queues, index, checkpoint. Files in, bytes out."""
