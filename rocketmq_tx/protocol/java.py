@@ -27,7 +27,7 @@ def string_hash(text: str) -> int:
     units = _utf16_units(text)
     length = len(units)
     if length <= _CHUNK:
-        total = sum(map(mul, units, _POWERS[_CHUNK - length :]))
+        total: int = sum(map(mul, units, _POWERS[_CHUNK - length :]))
     else:
         head = length % _CHUNK
         total = sum(map(mul, units[:head], _POWERS[_CHUNK - head :]))

@@ -1,0 +1,69 @@
+"""The body of a batch send: messages back to back, each with flag, body and property string.
+
+Facts: `spec/wire.yaml` batch_body; the declared layout is `message_layouts.BATCH_ITEM`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rocketmq_tx.errors import MessageError
+from rocketmq_tx.protocol.properties import MAX_PROPERTIES_BYTES
+
+_HEAD = struct.Struct(">iiiii")  # total size, magic, body CRC, flag, body length
+_PROPERTIES_LENGTH = struct.Struct(">h")
+_FIXED_BYTES = _HEAD.size + _PROPERTIES_LENGTH.size
+
+
+class BatchItem(NamedTuple):
+    """One message of a batch; `properties` is the stored form (UTF-8)."""
+
+    flag: int
+    body: bytes
+    properties: bytes
+
+
+def decode_batch(data: bytes) -> list[BatchItem]:
+    """The messages of a batch body; MessageError names the item that is not whole.
+
+    Sizes are held against each other and against `data`; magic number and checksum are not looked at,
+    as clients write 0 for both.
+    """
+    items: list[BatchItem] = []
+    start = 0
+    while start < len(data):
+        try:
+            total_size, _, _, flag, body_length = _HEAD.unpack_from(data, start)
+            body_end = start + _HEAD.size + body_length
+            properties_start = body_end + 2
+            if body_length < 0 or properties_start > start + total_size:
+                raise MessageError(
+                    f"batch item {len(items)}: {total_size} bytes with a body of {body_length}"
+                )
+            (properties_length,) = _PROPERTIES_LENGTH.unpack_from(data, body_end)
+        except struct.error as error:
+            raise MessageError(f"batch item {len(items)} is cut off") from error
+        end = properties_start + properties_length
+        if properties_length < 0 or end != start + total_size or end > len(data):
+            raise MessageError(f"batch item {len(items)}: lengths do not add up to its {total_size} bytes")
+        items.append(BatchItem(flag, data[start + _HEAD.size : body_end], data[properties_start:end]))
+        start = end
+    return items
+
+
+def encode_batch(items: Iterable[BatchItem]) -> bytes:
+    """The body of a batch send."""
+    parts: list[bytes] = []
+    for flag, body, properties in items:
+        if len(properties) > MAX_PROPERTIES_BYTES:
+            raise MessageError(f"properties need {len(properties)} bytes, more than {MAX_PROPERTIES_BYTES}")
+        total_size = _FIXED_BYTES + len(body) + len(properties)
+        parts += (
+            _HEAD.pack(total_size, 0, 0, flag, len(body)),
+            body,
+            _PROPERTIES_LENGTH.pack(len(properties)),
+            properties,
+        )
+    return b"".join(parts)
