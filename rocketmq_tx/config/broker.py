@@ -444,10 +444,10 @@ class BrokerConfig:
         origin=PROPERTY,
         aliases=("rocketmq.namesrv.domain.subgroup",),
     )
-    auto_failover: bool = key(
+    auto_failover: str | None = key(
         "autoFailover",
-        False,
-        "A slave takes over by itself when its master is gone.",
+        None,
+        "zookeeper://host:port/path; brokers agree there on who is master, and a slave takes over by itself.",
         origin=OURS,
         refused="this version does not fail over by itself; remove the key",
     )

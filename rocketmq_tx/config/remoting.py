@@ -14,7 +14,8 @@ from rocketmq_tx.config.values import Host, SerializeType, TlsMode
 
 NO_SEMAPHORES = "calls in flight are bounded by memory, not by number"
 NO_NETTY = "it chooses between parts of Netty, which is not used here"
-NO_TLS = "this version speaks no TLS; remove the key and put a TLS proxy in front where it is needed"
+NO_TLS = "this version speaks no TLS"
+USE_A_PROXY = f"{NO_TLS} and would talk in the clear; remove the key and put a TLS proxy in front"
 
 
 @attrs.define
@@ -216,7 +217,7 @@ class NettyClientConfig:
         aliases=("com.rocketmq.remoting.client.closeSocketIfTimeout",),
     )
     use_tls: bool = key(
-        "useTLS", False, "Call other processes over TLS.", refused=NO_TLS, aliases=("tls.enable",)
+        "useTLS", False, "Call other processes over TLS.", refused=USE_A_PROXY, aliases=("tls.enable",)
     )
     write_buffer_high_water_mark: int = key(
         "writeBufferHighWaterMark",
@@ -252,42 +253,79 @@ class TlsConfig:
         origin=PROPERTY,
     )
     config_file: str = key(
-        "tls.config.file", "/etc/rocketmq/tls.properties", "File with the keys below.", origin=PROPERTY
+        "tls.config.file",
+        "/etc/rocketmq/tls.properties",
+        "File with the keys below.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
     test_mode_enable: bool = key(
-        "tls.test.mode.enable", True, "Certificate made at start, everybody trusted.", origin=PROPERTY
+        "tls.test.mode.enable",
+        True,
+        "Certificate made at start, everybody trusted.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
     server_need_client_auth: str = key(
         "tls.server.need.client.auth",
         "none",
         "Whether clients need certificates: none, optional or require.",
         origin=PROPERTY,
+        no_effect=NO_TLS,
     )
-    server_key_path: str | None = key("tls.server.keyPath", None, "Private key, PEM.", origin=PROPERTY)
+    server_key_path: str | None = key(
+        "tls.server.keyPath", None, "Private key, PEM.", origin=PROPERTY, no_effect=NO_TLS
+    )
     server_key_password: str | None = key(
-        "tls.server.keyPassword", None, "Password of the private key.", origin=PROPERTY, secret=True
+        "tls.server.keyPassword",
+        None,
+        "Password of the private key.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
+        secret=True,
     )
     server_cert_path: str | None = key(
-        "tls.server.certPath", None, "Certificate chain, PEM.", origin=PROPERTY
+        "tls.server.certPath", None, "Certificate chain, PEM.", origin=PROPERTY, no_effect=NO_TLS
     )
     server_auth_client: bool = key(
-        "tls.server.authClient", False, "Check certificates of clients.", origin=PROPERTY
+        "tls.server.authClient", False, "Check certificates of clients.", origin=PROPERTY, no_effect=NO_TLS
     )
     server_trust_cert_path: str | None = key(
-        "tls.server.trustCertPath", None, "Authorities trusted for clients, PEM.", origin=PROPERTY
+        "tls.server.trustCertPath",
+        None,
+        "Authorities trusted for clients, PEM.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
     client_key_path: str | None = key(
-        "tls.client.keyPath", None, "Private key of outgoing connections, PEM.", origin=PROPERTY
+        "tls.client.keyPath",
+        None,
+        "Private key of outgoing connections, PEM.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
     client_key_password: str | None = key(
-        "tls.client.keyPassword", None, "Password of that key.", origin=PROPERTY, secret=True
+        "tls.client.keyPassword",
+        None,
+        "Password of that key.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
+        secret=True,
     )
     client_cert_path: str | None = key(
-        "tls.client.certPath", None, "Certificate of outgoing connections, PEM.", origin=PROPERTY
+        "tls.client.certPath",
+        None,
+        "Certificate of outgoing connections, PEM.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
     client_auth_server: bool = key(
-        "tls.client.authServer", False, "Check certificates of servers.", origin=PROPERTY
+        "tls.client.authServer", False, "Check certificates of servers.", origin=PROPERTY, no_effect=NO_TLS
     )
     client_trust_cert_path: str | None = key(
-        "tls.client.trustCertPath", None, "Authorities trusted for servers, PEM.", origin=PROPERTY
+        "tls.client.trustCertPath",
+        None,
+        "Authorities trusted for servers, PEM.",
+        origin=PROPERTY,
+        no_effect=NO_TLS,
     )
