@@ -1,0 +1,188 @@
+"""Appending: records of many messages made, written with one call, and entered into queues and index.
+
+This is the hot path: about 2 us a message, one `pwrite` a call (`docs/performance.md`). Layout of a record:
+`protocol/message_layouts.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rocketmq_tx.errors import MessageError
+from rocketmq_tx.protocol.message import MESSAGE_MAGIC
+from rocketmq_tx.store.commit_log import Chunk, CommitLog
+from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.layouts import QUEUE_ENTRY
+from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.records import (
+    BORN_HOST_V6,
+    HEADS,
+    IPV6_HOST_BYTES,
+    STORE_HOST_V6,
+    TAIL_BYTES,
+    TRANSACTION_MASK,
+    TRANSACTION_NOT_QUEUED,
+    TRANSACTION_ROLLBACK,
+)
+
+
+class NewMessage(NamedTuple):
+    """A message to store; a plain tuple of this shape does as well.
+
+    `properties` is the stored form; `born_host` is packed (8 or 20 bytes); `body_crc` is the masked CRC-32
+    of `body`; `tags_code` is the delivery time (epoch ms) in the schedule topic; `keys` are what the index
+    finds it by, the UNIQ_KEY first.
+    """
+
+    topic: str
+    queue_id: int
+    body: bytes
+    body_crc: int
+    properties: bytes
+    flag: int
+    sys_flag: int
+    born_timestamp: int
+    born_host: bytes
+    reconsume_times: int
+    prepared_transaction_offset: int
+    tags_code: int
+    keys: tuple[str, ...]
+
+
+class Placed(NamedTuple):
+    """Where a message stands: offset and size of its record, and its number in the queue."""
+
+    commit_log_offset: int
+    size: int
+    queue_offset: int
+
+
+PendingKeys = list[tuple[str, tuple[str, ...], int, int]]
+"""Keys that wait for the index: (topic, keys, commit log offset, store timestamp) of each message."""
+
+_pack_properties_length = struct.Struct(">h").pack
+_pack_entry = QUEUE_ENTRY.pack
+_new_tuple = tuple.__new__
+
+
+class Appender:
+    """Puts messages into the log, the queues' tails and the list of keys that wait for the index."""
+
+    def __init__(
+        self,
+        log: CommitLog,
+        queues: QueueTable,
+        pending_keys: PendingKeys,
+        store_host: bytes,
+    ) -> None:
+        self._log = log
+        self._queues = queues
+        self._pending_keys = pending_keys
+        self._store_host = store_host
+        self._sys_flag = STORE_HOST_V6 if len(store_host) == IPV6_HOST_BYTES else 0
+        self._head_v4 = HEADS[8, len(store_host)]
+        self._head_v6 = HEADS[20, len(store_host)]
+
+    def append_all(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
+        """Places all messages in order, with one write (one more for each segment begun).
+
+        With `whole` all go into one segment: a client's batch is never torn apart. MessageError for
+        what cannot be stored, StoreError when writing failed; in both cases nothing was appended.
+        """
+        if not messages:
+            return []
+        placed: list[Placed] = []
+        touched: list[ConsumeQueue] = []
+        keys_before = len(self._pending_keys)
+        try:
+            chunks, end = self._build(messages, now_ms, whole, placed, touched)
+            self._log.append(chunks, end)
+        except BaseException as error:
+            for queue in reversed(touched):
+                queue.take_back()
+            del self._pending_keys[keys_before:]
+            if isinstance(error, struct.error | TypeError):
+                raise MessageError(f"a message cannot be stored as it is: {error}") from error
+            raise
+        self._queues.dirty.update(touched)
+        return placed
+
+    def _build(
+        self,
+        messages: Sequence[NewMessage],
+        now_ms: int,
+        whole: bool,
+        placed: list[Placed],
+        touched: list[ConsumeQueue],
+    ) -> tuple[list[Chunk], int]:
+        """Makes the bytes; queues and keys have the messages already when it returns."""
+        queues = self._queues.queues
+        pending_keys = self._pending_keys
+        store_host, store_flag = self._store_host, self._sys_flag
+        pack_v4, fixed_v4 = self._head_v4.pack, self._head_v4.size + TAIL_BYTES - 1
+        pack_v6, fixed_v6 = self._head_v6.pack, self._head_v6.size + TAIL_BYTES - 1
+        chunks: list[Chunk] = []
+        parts: list[bytes] = []
+        begin = offset = self._log.written_to
+        limit = self._log.record_limit(offset)
+        if whole and offset + self._size_of(messages) > limit:
+            limit = offset  # makes the first message roll
+        for (
+            topic, queue_id, body, body_crc, properties, flag, sys_flag, born_timestamp, born_host,
+            reconsume_times, prepared_offset, tags_code, keys,
+        ) in messages:  # fmt: skip
+            queue = queues.get((topic, queue_id)) or self._queues.get(topic, queue_id)
+            topic_field = queue.topic_field
+            body_length = len(body)
+            properties_length = len(properties)
+            if len(born_host) == IPV6_HOST_BYTES:
+                pack, size, sys_flag = pack_v6, fixed_v6, sys_flag | store_flag | BORN_HOST_V6
+            else:
+                pack, size, sys_flag = pack_v4, fixed_v4, sys_flag | store_flag
+            size += body_length + len(topic_field) + properties_length
+            if offset + size > limit:
+                parts.append(self._log.blank(offset))
+                chunks.append((begin, b"".join(parts)))
+                parts.clear()
+                begin = offset = self._log.segments.end_of(offset)
+                limit = self._log.record_limit(offset)
+                if offset + size > limit:
+                    raise MessageError(f"a record of {size} bytes does not fit into a segment")
+            if sys_flag & TRANSACTION_NOT_QUEUED:
+                queue_offset = 0
+            else:
+                queue_offset = queue.max_offset
+                queue.tail += _pack_entry(offset, size, tags_code)
+                queue.max_offset = queue_offset + 1
+                touched.append(queue)
+            parts += (
+                pack(
+                    size, MESSAGE_MAGIC, body_crc, queue_id, flag, queue_offset, offset, sys_flag,
+                    born_timestamp, born_host, now_ms, store_host, reconsume_times, prepared_offset,
+                    body_length,
+                ),
+                body,
+                topic_field,
+                _pack_properties_length(properties_length),
+                properties,
+            )  # fmt: skip
+            placed.append(_new_tuple(Placed, (offset, size, queue_offset)))
+            if keys and sys_flag & TRANSACTION_MASK != TRANSACTION_ROLLBACK:
+                pending_keys.append((topic, keys, offset, now_ms))
+            offset += size
+        chunks.append((begin, b"".join(parts)))
+        return chunks, offset
+
+    def _size_of(self, messages: Iterable[NewMessage]) -> int:
+        """Bytes that the records of a batch need, which must fit into one segment."""
+        total = 0
+        for message in messages:
+            head = self._head_v6 if len(message[8]) == IPV6_HOST_BYTES else self._head_v4
+            total += head.size + TAIL_BYTES + len(message[2]) + len(message[0].encode()) + len(message[4])
+        if total > self._log.record_limit(0):
+            raise MessageError(
+                f"a batch of {total} bytes does not fit into a segment of {self._log.segment_size}"
+            )
+        return total

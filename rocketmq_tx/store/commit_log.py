@@ -1,0 +1,129 @@
+"""The commit log: records one after another in segments of fixed size; knows nothing of topics.
+
+A record never spans two segments: where it does not fit, a blank record (8 bytes) ends the segment and the
+rest of it is not written. So 8 bytes are always left after the last record of a segment
+(`spec/store.yaml`, commit_log.end_of_file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rocketmq_tx.errors import StoreError
+from rocketmq_tx.protocol.message import BLANK_MAGIC
+from rocketmq_tx.store.disk import DiskFile
+from rocketmq_tx.store.layouts import BLANK
+from rocketmq_tx.store.records import (
+    STORE_TIMESTAMP_HEAD_BYTES,
+    Verdict,
+    examine,
+    store_timestamp,
+)
+from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+
+Chunk = tuple[int, bytes]
+"""Bytes for one segment, and the commit log offset where they belong."""
+
+_FIRST_READ_BYTES = 4096
+
+
+class CommitLog:
+    """Bytes by offset. `written_to` is where the next record begins, `min_offset` where the oldest one does.
+
+    Until `set_end` has been called after opening, nothing may be appended.
+    """
+
+    def __init__(self, files: OpenFiles, directory: str, segment_size: int) -> None:
+        self.segments = SegmentFiles(files, directory, segment_size)
+        self.segment_size = segment_size
+        self.written_to = 0
+        self.trusted_from = 0
+        """Records from here on were written by this process or verified when it started."""
+        self.directory_changed = False
+        """A segment was made or removed since the directory was last synced."""
+        self._last_file: DiskFile | None = None
+        self._last_file_start = -1
+
+    @property
+    def min_offset(self) -> int:
+        return self.segments.first
+
+    def set_end(self, offset: int) -> None:
+        """Everything from `offset` on is dropped: the log ends there."""
+        self.segments.cut(offset)
+        self._last_file = None
+        self._last_file_start = -1
+        self.directory_changed = True
+        self.written_to = offset
+
+    def record_limit(self, offset: int) -> int:
+        """Where a record that begins at `offset` must have ended, so that a blank still fits behind it."""
+        return self.segments.end_of(offset) - BLANK.size
+
+    def blank(self, offset: int) -> bytes:
+        """The blank record that ends the segment of `offset` there."""
+        return BLANK.pack(self.segments.end_of(offset) - offset, BLANK_MAGIC)
+
+    def append(self, chunks: Sequence[Chunk], end: int) -> None:
+        """Writes chunks, the first at `written_to`; afterwards the log ends at `end`.
+
+        One write each. When any fails, all is taken back: the log ends where it did, and what was
+        written behind reads as zeros again, so no half record and no refused one is ever found.
+        """
+        before = self.written_to
+        try:
+            for offset, data in chunks:
+                self._file_at(offset).pwrite(data, offset % self.segment_size)
+        except StoreError as error:
+            self._take_back(before, error)
+            raise
+        self.written_to = end
+
+    def _take_back(self, offset: int, error: StoreError) -> None:
+        """Makes the bytes behind `offset` zeros; needs no room on the disk, since cutting frees it."""
+        try:
+            self.set_end(offset)
+        except StoreError as second:
+            # The next append starts at the same offset and tries again; recovery would cut the rest, too.
+            error.args = (f"{error}; and what was written of it stays: {second}",)
+
+    def _file_at(self, offset: int) -> DiskFile:
+        start = offset - offset % self.segment_size
+        if self._last_file is None or self._last_file_start != start:
+            if not self.segments.has(offset):
+                self.directory_changed = True
+            self._last_file = self.segments.create(offset)
+            self._last_file_start = start
+        return self._last_file
+
+    def read(self, offset: int, length: int, may_block: bool = True) -> bytes:
+        """`length` bytes of one segment."""
+        if self._last_file is not None and offset >= self._last_file_start:
+            at = offset - self._last_file_start
+            file = self._last_file
+            return file.pread(length, at) if may_block else file.pread_cached(length, at)
+        return self.segments.read(offset, length, may_block)
+
+    def record_at(self, offset: int, may_block: bool = True) -> bytes:
+        """The record that begins at `offset`; StoreError when none does or when it is damaged."""
+        if not self.min_offset <= offset < self.written_to:
+            raise StoreError(
+                f"no record begins at {offset}: the log has {self.min_offset} to {self.written_to}"
+            )
+        room = min(self.segments.end_of(offset), self.written_to) - offset
+        data = self.read(offset, min(_FIRST_READ_BYTES, room), may_block)
+        verdict, size = examine(data, 0, offset)
+        while verdict is Verdict.MORE and size <= room and len(data) < size:
+            data = self.read(offset, size, may_block)
+            verdict, size = examine(data, 0, offset)
+        if verdict is not Verdict.WHOLE:
+            raise StoreError(
+                f"{self.segments.path(self.segments.start_of(offset))} has no whole record at {offset}"
+            )
+        return data[:size]
+
+    def store_timestamp(self, offset: int, may_block: bool = True) -> int:
+        """The store time (epoch ms) of the record at `offset`; -1 when none begins there."""
+        if not self.min_offset <= offset <= self.written_to - STORE_TIMESTAMP_HEAD_BYTES:
+            return -1
+        return store_timestamp(self.read(offset, STORE_TIMESTAMP_HEAD_BYTES, may_block))

@@ -1,0 +1,156 @@
+"""One consume queue: the entries of a topic's queue, their newest ones in memory until they are written.
+
+An entry says where in the commit log a message is. Entries are written in batches; what a crash takes is
+built again from the commit log. Facts: `spec/store.yaml`, consume_queue.
+"""
+
+from __future__ import annotations
+
+from rocketmq_tx.errors import MessageError
+from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+
+_MAX_TOPIC_BYTES = 127
+
+
+class ConsumeQueue:
+    """Entries by queue offset, `min_offset` <= offset < `max_offset`; commit log offsets never decrease.
+
+    `tail` holds the entries from `tail_from` on, as bytes; the files hold those before.
+    """
+
+    __slots__ = (
+        "_files",
+        "max_offset",
+        "min_offset",
+        "queue_id",
+        "tail",
+        "tail_from",
+        "topic",
+        "topic_field",
+    )
+
+    def __init__(self, files: OpenFiles, directory: str, file_size: int, topic: str, queue_id: int) -> None:
+        encoded = topic.encode()
+        if not 0 < len(encoded) <= _MAX_TOPIC_BYTES:
+            raise MessageError(f"a topic has 1 to {_MAX_TOPIC_BYTES} bytes, not {len(encoded)}")
+        self.topic = topic
+        self.queue_id = queue_id
+        self.topic_field = bytes((len(encoded),)) + encoded
+        self._files = SegmentFiles(files, directory, file_size)
+        self.min_offset = 0
+        self.max_offset = 0
+        self.tail = bytearray()
+        self.tail_from = 0
+
+    @property
+    def directory(self) -> str:
+        return self._files.directory
+
+    def load(self) -> None:
+        """Finds the files; how far they are filled is for `find_end` to say."""
+        self._files.load()
+        self._files.extend_short_files()
+
+    def find_end(self, log_min_offset: int, log_end: int) -> None:
+        """Keeps the entries of messages that begin before `log_end`; cuts the rest, whatever it is.
+
+        Searches by halves, since entries stand without gaps and their log offsets never decrease.
+        """
+        self.tail = bytearray()
+        self.tail_from = self._files.end // QUEUE_ENTRY_BYTES
+        first = self._files.first // QUEUE_ENTRY_BYTES
+        end = self._first_place(first, self._files.end // QUEUE_ENTRY_BYTES, log_end)
+        self._files.cut(end * QUEUE_ENTRY_BYTES)
+        if end == first:
+            self._files.remove_all()
+            # Without entries the numbering starts where the log's next record of this queue says.
+            first = end = 0
+        self.max_offset = self.tail_from = end
+        self.correct_min_offset(log_min_offset)
+
+    def correct_min_offset(self, log_min_offset: int) -> None:
+        """The oldest message is the first one whose record the commit log still has."""
+        first = self._files.first // QUEUE_ENTRY_BYTES
+        self.min_offset = self._first_place(first, self.max_offset, log_min_offset)
+        while self.min_offset < self.max_offset and self._entry(self.min_offset)[1] == FILLER_SIZE:
+            self.min_offset += 1
+
+    def _first_place(self, low: int, high: int, log_offset: int) -> int:
+        """The first queue offset in [low, high) without an entry for a record below `log_offset`."""
+        while low < high:
+            middle = (low + high) // 2
+            offset, size, _ = self._entry(middle)
+            if size > 0 and 0 <= offset < log_offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _entry(self, queue_offset: int) -> tuple[int, int, int]:
+        return QUEUE_ENTRY.unpack(self.read(queue_offset, 1))
+
+    def entry(self, queue_offset: int) -> tuple[int, int, int]:
+        """(commit log offset, size, tags code) of an entry that exists."""
+        return self._entry(queue_offset)
+
+    def begin_at(self, queue_offset: int) -> None:
+        """An empty queue gets its first message under a number above 0: fillers stand before it."""
+        start = self._files.start_of(queue_offset * QUEUE_ENTRY_BYTES)
+        self.tail_from = start // QUEUE_ENTRY_BYTES
+        self.tail = bytearray(FILLER * (queue_offset - self.tail_from))
+        self.min_offset = self.max_offset = queue_offset
+
+    def put(self, commit_log_offset: int, size: int, tags_code: int) -> None:
+        """Appends one entry."""
+        self.tail += QUEUE_ENTRY.pack(commit_log_offset, size, tags_code)
+        self.max_offset += 1
+
+    def skip_to(self, queue_offset: int) -> None:
+        """Numbers that no message has (its record is beyond repair) get entries that no read can follow."""
+        last = self._entry(self.max_offset - 1)[0]
+        self.tail += QUEUE_ENTRY.pack(last, FILLER_SIZE, 0) * (queue_offset - self.max_offset)
+        self.max_offset = queue_offset
+
+    def take_back(self) -> None:
+        """Removes the newest entry, which is not written yet."""
+        del self.tail[-QUEUE_ENTRY_BYTES:]
+        self.max_offset -= 1
+
+    def read(self, queue_offset: int, count: int, may_block: bool = True) -> bytes:
+        """The bytes of up to `count` entries, at least one; fewer where a file or the queue ends."""
+        if queue_offset >= self.tail_from:
+            at = (queue_offset - self.tail_from) * QUEUE_ENTRY_BYTES
+            return bytes(self.tail[at : at + count * QUEUE_ENTRY_BYTES])
+        at = queue_offset * QUEUE_ENTRY_BYTES
+        wanted = min(count * QUEUE_ENTRY_BYTES, self._files.end_of(at) - at)
+        in_file = min(wanted, (self.tail_from - queue_offset) * QUEUE_ENTRY_BYTES)
+        data = self._files.read(at, in_file, may_block)
+        return data if in_file == wanted else data + self.tail[: wanted - in_file]
+
+    def write_tail(self) -> list[str]:
+        """Writes what is in memory; returns the paths written. StoreError keeps the rest in memory."""
+        paths = []
+        while self.tail:
+            at = self.tail_from * QUEUE_ENTRY_BYTES
+            part = self.tail[: self._files.end_of(at) - at]
+            self._files.write(part, at)
+            paths.append(self._files.path(self._files.start_of(at)))
+            del self.tail[: len(part)]
+            self.tail_from += len(part) // QUEUE_ENTRY_BYTES
+        return paths
+
+    def file_starts(self) -> list[int]:
+        """Queue offsets at which its files begin, ascending; one for the tail when nothing is written."""
+        starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
+        return starts or [self.tail_from]
+
+    @property
+    def file_entries(self) -> int:
+        """Entries of one file."""
+        return self._files.segment_size // QUEUE_ENTRY_BYTES
+
+    def remove(self) -> None:
+        """Removes all files."""
+        self._files.remove_all()
+        self.tail = bytearray()

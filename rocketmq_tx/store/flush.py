@@ -1,0 +1,89 @@
+"""What is on the device: flush jobs that run in a thread, and the offset up to which the log survived them.
+
+A failed sync is final. The kernel may have dropped the data that it could not write and call the next sync
+a success, so nothing behind the failed range ever counts as flushed; the store refuses further messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rocketmq_tx.errors import StoreError
+from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.disk import Disk, DiskFile
+
+
+class FlushJob:
+    """Syncs what the log held when the job was made. `run` touches no state of the store."""
+
+    def __init__(self, disk: Disk, files: list[DiskFile], directory: str | None, flush_to: int) -> None:
+        self._disk = disk
+        self._files = files
+        self._directory = directory
+        self.flush_to = flush_to
+        self.done = False
+        self.error: StoreError | None = None
+
+    def run(self) -> None:
+        """Waits for the device; call it in a thread. A StoreError is kept for `finish`, not raised."""
+        try:
+            for file in self._files:
+                file.sync()
+            if self._directory is not None:
+                self._disk.sync_directory(self._directory)
+        except StoreError as error:
+            self.error = error
+        self.done = True
+
+
+class LogFlusher:
+    """Makes flush jobs and takes them back. `flushed_to` only grows, and never past a failed job.
+
+    Jobs may overlap, but count in the order in which they were begun: the kernel reports a failed write to
+    one of two overlapping syncs only, so the success of the later one says nothing before the earlier ended.
+    """
+
+    def __init__(self, disk: Disk, log: CommitLog, failed: Callable[[StoreError], None]) -> None:
+        self._disk = disk
+        self._log = log
+        self._failed = failed
+        self._running: deque[FlushJob] = deque()
+        self._handed_out_to = 0
+        self.flushed_to = 0
+        self.failure: StoreError | None = None
+
+    def start_at(self, offset: int) -> None:
+        """After opening: what is in the log up to here is on the device."""
+        self.flushed_to = self._handed_out_to = offset
+
+    def begin(self) -> FlushJob | None:
+        """A job for everything written and not yet flushed; None when there is nothing or one failed."""
+        log = self._log
+        if self.failure is not None or log.written_to <= self._handed_out_to:
+            return None
+        files = []
+        # Work that is already in flight is synced again: its own job may still fail.
+        at = log.segments.start_of(self.flushed_to)
+        while at < log.written_to:
+            files.append(log.segments.file(at))
+            at += log.segment_size
+        directory = log.segments.directory if log.directory_changed else None
+        log.directory_changed = False
+        job = FlushJob(self._disk, files, directory, log.written_to)
+        self._running.append(job)
+        self._handed_out_to = job.flush_to
+        return job
+
+    def finish(self, job: FlushJob) -> int:
+        """Takes back a job that has run; returns `flushed_to`. StoreError when it or one before failed."""
+        while self._running and self._running[0].done:
+            ended = self._running.popleft()
+            if ended.error is not None and self.failure is None:
+                self.failure = ended.error
+                self._failed(ended.error)
+            if self.failure is None:
+                self.flushed_to = max(self.flushed_to, ended.flush_to)
+        if self.failure is not None:
+            raise StoreError(f"not flushed beyond {self.flushed_to}: {self.failure}") from self.failure
+        return self.flushed_to

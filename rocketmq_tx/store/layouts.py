@@ -1,0 +1,84 @@
+"""Layouts of the derived files, declared with construct; the hot ones have a struct that tests prove equal.
+
+Facts: `spec/store.yaml` (consume_queue, index_file, checkpoint_file, commit_log.end_of_file). All big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from construct import Bytes, Const, Int32sb, Int32ub, Int64sb, Padded, Struct
+
+from rocketmq_tx.protocol.message import BLANK_MAGIC
+
+# -- commit log ----------------------------------------------------------------------------------------------
+
+BlankRecord = Struct("bytes_left" / Int32ub, "magic" / Const(BLANK_MAGIC, Int32ub))
+"""Ends a commit log file into which the next record does not fit; what follows it is not written."""
+BLANK = struct.Struct(">II")
+BLANK_BYTES = 8
+
+# -- consume queue -------------------------------------------------------------------------------------------
+
+QueueEntry = Struct("commit_log_offset" / Int64sb, "size" / Int32sb, "tags_code" / Int64sb)
+"""One message of a queue; `tags_code` is the delivery time (epoch ms) in the schedule topic."""
+QUEUE_ENTRY = struct.Struct(">qiq")
+QUEUE_ENTRY_BYTES = 20
+FILLER_SIZE = 0x7FFFFFFF
+FILLER = QUEUE_ENTRY.pack(0, FILLER_SIZE, 0)
+"""Stands where a queue has no message: before the first entry of a file that is begun in its middle."""
+EXT_ADDRESS_MAX = -(2**31) - 1
+"""A tags code up to this one is an address in `consumequeue_ext`, which tells nothing of the tags."""
+
+# -- message index -------------------------------------------------------------------------------------------
+
+IndexHeader = Struct(
+    "begin_timestamp" / Int64sb,
+    "end_timestamp" / Int64sb,
+    "begin_offset" / Int64sb,
+    "end_offset" / Int64sb,
+    "slot_count" / Int32sb,
+    "index_count" / Int32sb,
+)
+"""Store times and commit log offsets of the first and last entry, slots in use, entries + 1."""
+INDEX_HEADER = struct.Struct(">qqqqii")
+INDEX_HEADER_BYTES = 40
+IndexSlot = Struct("index_number" / Int32sb)
+"""Number of the newest entry of this slot; 0 = none."""
+INDEX_SLOT_BYTES = 4
+IndexEntry = Struct(
+    "key_hash" / Int32sb,
+    "commit_log_offset" / Int64sb,
+    "seconds" / Int32sb,
+    "previous" / Int32sb,
+)
+"""`seconds` count from the header's begin_timestamp; `previous` is the slot's next older entry, 0 = none."""
+INDEX_ENTRY = struct.Struct(">iqii")
+INDEX_ENTRY_BYTES = 20
+
+# -- checkpoint ----------------------------------------------------------------------------------------------
+
+CHECKPOINT_BYTES = 4096
+CHECKPOINT_CLAIM_AT = 1024
+CheckpointTimes = Struct("commit_log" / Int64sb, "queues" / Int64sb, "index" / Int64sb)
+"""What Apache reads: store times (epoch ms) up to which each part is on disk."""
+CLAIM_MAGIC = b"RMQTXCK1"
+CheckpointClaim = Struct(
+    "magic" / Const(CLAIM_MAGIC),
+    "times" / CheckpointTimes,
+    "dispatched_to" / Int64sb,
+    "last_record_at" / Int64sb,
+    "queue_count" / Int64sb,
+    "entry_count" / Int64sb,
+    "index_name" / Int64sb,
+    "index_count" / Int64sb,
+)
+"""Ours, where Apache leaves zeros: every record below `dispatched_to` is on disk with its queue entries,
+which number `entry_count` in `queue_count` queues; the newest index file holds `index_count` (entries + 1).
+`times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
+"""
+CheckpointFile = Struct(
+    "times" / Padded(CHECKPOINT_CLAIM_AT, CheckpointTimes),
+    "claim" / Bytes(CheckpointClaim.sizeof()),
+    "claim_crc" / Int32ub,
+)

@@ -1,0 +1,281 @@
+"""The real disks: OsDisk with what Linux offers, PortableDisk with what every Python has."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from typing import ClassVar
+
+from rocketmq_tx.errors import StoreError, WouldBlock
+from rocketmq_tx.store.disk import DiskFile, Lock, Space, disk_error
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows
+    fcntl = None  # type: ignore[assignment]
+
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+class PortableFile:
+    """A file by seek, read, write and fsync only. Not for use by two threads at once."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def pwrite(self, data: bytes | bytearray, offset: int) -> None:
+        try:
+            written = self._write(data, offset)
+            while written < len(data):
+                more = self._write(data[written:], offset + written)
+                if more == 0:
+                    raise OSError(errno.EIO, "nothing more was written")
+                written += more
+        except OSError as error:
+            raise disk_error("write", self.path, offset, error) from error
+
+    def pread(self, length: int, offset: int) -> bytes:
+        try:
+            data = self._read(length, offset)
+            while 0 < len(data) < length:
+                more = self._read(length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise disk_error("read", self.path, offset, error) from error
+        return data
+
+    def pread_cached(self, length: int, offset: int) -> bytes:
+        return self.pread(length, offset)
+
+    def truncate(self, size: int) -> None:
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            raise disk_error(f"set the size {size} of", self.path, None, error) from error
+
+    def sync(self) -> None:
+        try:
+            self._sync()
+        except OSError as error:
+            raise disk_error("sync", self.path, None, error) from error
+
+    def _write(self, data: bytes | bytearray, offset: int) -> int:
+        os.lseek(self._descriptor, offset, os.SEEK_SET)
+        return os.write(self._descriptor, data)
+
+    def _read(self, length: int, offset: int) -> bytes:
+        os.lseek(self._descriptor, offset, os.SEEK_SET)
+        return os.read(self._descriptor, length)
+
+    def _sync(self) -> None:
+        os.fsync(self._descriptor)
+
+
+class OsFile(PortableFile):
+    """A file by pwrite, pread, fdatasync, and preadv with RWF_NOWAIT where the file system has it."""
+
+    _nowait_works = hasattr(os, "RWF_NOWAIT")
+
+    def pread_cached(self, length: int, offset: int) -> bytes:
+        if not self._nowait_works:
+            return self.pread(length, offset)
+        buffer = bytearray(length)
+        try:
+            count = os.preadv(self._descriptor, (buffer,), offset, os.RWF_NOWAIT)
+        except BlockingIOError:
+            raise WouldBlock(self.path, offset, length) from None
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise disk_error("read", self.path, offset, error) from error
+            self._nowait_works = False
+            return self.pread(length, offset)
+        if count == length:
+            return bytes(buffer)
+        if offset + count >= self.size():
+            return bytes(buffer[:count])
+        raise WouldBlock(self.path, offset, length)
+
+    def _write(self, data: bytes | bytearray, offset: int) -> int:
+        return os.pwrite(self._descriptor, data, offset)
+
+    def _read(self, length: int, offset: int) -> bytes:
+        return os.pread(self._descriptor, length, offset)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+
+class PortableDisk:
+    """Files by the calls that every platform has; reads may wait for the device, fsync syncs all."""
+
+    file_type: ClassVar[type[PortableFile]] = PortableFile
+
+    def open(self, path: str) -> DiskFile:
+        try:
+            return self.file_type(path, os.open(path, os.O_RDWR | _BINARY))
+        except OSError as error:
+            raise disk_error("open", path, None, error) from error
+
+    def create(self, path: str, size: int) -> DiskFile:
+        self.make_directory(os.path.dirname(path))
+        try:
+            file = self.file_type(path, os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644))
+        except OSError as error:
+            raise disk_error("create", path, None, error) from error
+        if file.size() < size:
+            file.truncate(size)
+        return file
+
+    def file_size(self, path: str) -> int | None:
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk_error("look at", path, None, error) from error
+
+    def names(self, directory: str) -> list[str]:
+        try:
+            return sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise disk_error("list", directory, None, error) from error
+
+    def is_directory(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def make_directory(self, path: str) -> None:
+        try:
+            os.makedirs(path or ".", exist_ok=True)
+        except OSError as error:
+            raise disk_error("make the directory", path, None, error) from error
+
+    def remove(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise disk_error("remove", path, None, error) from error
+
+    def remove_tree(self, path: str) -> None:
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise disk_error("remove", path, None, error) from error
+
+    def rename(self, source: str, target: str) -> None:
+        try:
+            os.replace(source, target)
+        except OSError as error:
+            raise disk_error(f"rename {source} to", target, None, error) from error
+
+    def sync_directory(self, path: str) -> None:
+        """Not everywhere possible, so the portable way trusts the file system's own order."""
+
+    def space(self, path: str) -> Space:
+        path = os.path.abspath(path)
+        while not os.path.exists(path) and os.path.dirname(path) != path:
+            path = os.path.dirname(path)
+        try:
+            total, _, free = shutil.disk_usage(path)
+        except OSError as error:
+            raise disk_error("ask for the space of", path, None, error) from error
+        return Space(total, free, free)
+
+    def lock(self, path: str) -> Lock | None:
+        self.make_directory(os.path.dirname(path))
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644)
+        except OSError as error:
+            raise disk_error("open", path, None, error) from error
+        if _lock_byte_0(descriptor):
+            return OsLock(path, descriptor)
+        os.close(descriptor)
+        return None
+
+
+class OsDisk(PortableDisk):
+    """Files by what Linux offers."""
+
+    file_type = OsFile
+
+    def sync_directory(self, path: str) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_error("sync the directory", path, None, error) from error
+
+    def space(self, path: str) -> Space:
+        path = os.path.abspath(path)
+        while not os.path.exists(path) and os.path.dirname(path) != path:
+            path = os.path.dirname(path)
+        try:
+            facts = os.statvfs(path)
+        except OSError as error:
+            raise disk_error("ask for the space of", path, None, error) from error
+        unit = facts.f_frsize
+        return Space(facts.f_blocks * unit, facts.f_bfree * unit, facts.f_bavail * unit)
+
+
+class OsLock:
+    """An advisory lock as Java's `FileChannel.tryLock(0, 1, false)` takes it, so it keeps Apache out, too."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._descriptor: int | None = descriptor
+
+    def write(self, content: bytes) -> None:
+        if self._descriptor is None:
+            raise StoreError(f"{self._path} is not locked any more")
+        try:
+            os.ftruncate(self._descriptor, len(content))
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, content)
+        except OSError as error:
+            raise disk_error("write", self._path, 0, error) from error
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _lock_byte_0(descriptor: int) -> bool:
+    if fcntl is None:  # pragma: no cover - Windows
+        import msvcrt  # noqa: PLC0415
+
+        lock = getattr(msvcrt, "locking")  # noqa: B009
+        try:
+            lock(descriptor, getattr(msvcrt, "LK_NBLCK"), 1)  # noqa: B009
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0, os.SEEK_SET)
+    except OSError:
+        return False
+    return True
+
+
+def platform_disk() -> PortableDisk:
+    """OsDisk where its calls exist, else PortableDisk."""
+    return OsDisk() if hasattr(os, "preadv") and hasattr(os, "fdatasync") else PortableDisk()

@@ -1,0 +1,262 @@
+"""Reading messages of a queue for a consumer: which entries, how many, and their records as they stand.
+
+This is a hot path: one read of queue entries and one of the log for a pull of 32 (`docs/performance.md`).
+Facts: `spec/store.yaml` get_message, `spec/processors.yaml` store_read.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import struct
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import attrs
+
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.errors import StoreError, WouldBlock
+from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.records import Verdict, examine, facts
+
+Matches = Callable[[int], bool]
+"""Says by its tags code whether a message is wanted."""
+
+
+class GetStatus(enum.Enum):
+    """Outcome of a read; names are Apache's and go out as remarks."""
+
+    FOUND = "FOUND"
+    NO_MATCHED_MESSAGE = "NO_MATCHED_MESSAGE"
+    MESSAGE_WAS_REMOVING = "MESSAGE_WAS_REMOVING"
+    OFFSET_FOUND_NULL = "OFFSET_FOUND_NULL"
+    OFFSET_OVERFLOW_BADLY = "OFFSET_OVERFLOW_BADLY"
+    OFFSET_OVERFLOW_ONE = "OFFSET_OVERFLOW_ONE"
+    OFFSET_TOO_SMALL = "OFFSET_TOO_SMALL"
+    NO_MATCHED_LOGIC_QUEUE = "NO_MATCHED_LOGIC_QUEUE"
+    NO_MESSAGE_IN_QUEUE = "NO_MESSAGE_IN_QUEUE"
+
+
+@attrs.define
+class GetResult:
+    """What a consumer gets: `count` records back to back in `body`, and where to go on.
+
+    `suggest_slave`: the reader is so far behind that the data is likely not in memory any more.
+    `tested_to`: entries below this offset were looked at; a held pull goes on from there.
+    """
+
+    status: GetStatus
+    next_offset: int
+    min_offset: int
+    max_offset: int
+    body: bytes
+    count: int
+    suggest_slave: bool
+    tested_to: int
+
+
+ENTRIES_AT_A_TIME = 64
+"""A filtered read looks at so many entries at once: few are wasted, and few reads are needed."""
+_SCAN_BYTES_MIN = 16_000
+_SPAN_BYTES_MAX = 1 << 20
+_SPAN_WASTE_MAX = 8
+
+
+@functools.lru_cache(maxsize=1024)
+def _unpack_entries(count: int) -> Callable[[bytes], tuple[int, ...]]:
+    return struct.Struct(">" + "qiq" * count).unpack
+
+
+class _Limits(NamedTuple):
+    """How much one answer may hold."""
+
+    messages: int
+    size_bytes: int
+
+
+class Puller:
+    """Answers reads from the log and a queue; keeps no state of its own between them."""
+
+    def __init__(
+        self,
+        config: MessageStoreConfig,
+        log: CommitLog,
+        memory_bytes: int,
+        notice: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._log = log
+        self._memory_bytes = memory_bytes
+        self._notice = notice
+
+    def get(
+        self,
+        queue: ConsumeQueue | None,
+        offset: int,
+        max_count: int,
+        matches: Matches | None,
+        may_block: bool,
+    ) -> GetResult:
+        """Reads from `offset` on; see `MessageStore.get_messages`."""
+        if queue is None or queue.max_offset == 0:
+            return self._corrected(GetStatus.NO_MESSAGE_IN_QUEUE, offset, 0, 0, 0)
+        first, end = queue.min_offset, queue.max_offset
+        if offset < first:
+            return self._corrected(GetStatus.OFFSET_TOO_SMALL, offset, first, first, end)
+        if offset >= end:
+            if offset == end:
+                return GetResult(GetStatus.OFFSET_OVERFLOW_ONE, offset, first, end, b"", 0, False, offset)
+            return self._corrected(GetStatus.OFFSET_OVERFLOW_BADLY, offset, end, first, end)
+        return self._scan(queue, offset, max_count, matches, may_block)
+
+    def _corrected(self, status: GetStatus, offset: int, correct: int, first: int, end: int) -> GetResult:
+        """Sends the consumer elsewhere; a slave leaves its offset alone unless told to correct it."""
+        config = self._config
+        if config.broker_role is BrokerRole.SLAVE and not config.offset_check_in_slave:
+            correct = offset
+        return GetResult(status, correct, first, end, b"", 0, False, correct)
+
+    def _scan(
+        self, queue: ConsumeQueue, offset: int, max_count: int, matches: Matches | None, may_block: bool
+    ) -> GetResult:
+        log = self._log
+        hot_bytes = self._memory_bytes * self._config.access_message_in_memory_max_ratio // 100
+        if matches is None:
+            step = min(max(max_count, 1), ENTRIES_AT_A_TIME, queue.max_offset - offset)
+            data = queue.read(offset, step, may_block)
+            fields = _unpack_entries(len(data) // QUEUE_ENTRY_BYTES)(data)
+            cold = log.written_to - fields[0] > hot_bytes
+            limits = self._limits(cold, max_count)
+            count = min(limits.messages, len(data) // QUEUE_ENTRY_BYTES)
+            starts, sizes = fields[: count * 3 : 3], fields[1 : count * 3 : 3]
+            if sum(sizes) <= limits.size_bytes and starts[0] >= log.trusted_from:
+                # The common case: every entry is ours, wanted, and fits.
+                body = self._read_close(starts, sizes, may_block)
+                end = offset + count
+                return GetResult(
+                    GetStatus.FOUND, end, queue.min_offset, queue.max_offset, body, count,
+                    log.written_to - starts[-1] > hot_bytes, end,
+                )  # fmt: skip
+        return self._scan_by_entry(queue, offset, max_count, matches, may_block, hot_bytes)
+
+    def _scan_by_entry(
+        self,
+        queue: ConsumeQueue,
+        offset: int,
+        max_count: int,
+        matches: Matches | None,
+        may_block: bool,
+        hot_bytes: int,
+    ) -> GetResult:
+        log_min, log_end = self._log.min_offset, self._log.written_to
+        scan_end = min(queue.max_offset, offset + max(_SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES, max_count))
+        starts: list[int] = []
+        sizes: list[int] = []
+        wanted_bytes = removed = last_offset = 0
+        limits: _Limits | None = None
+        at = offset
+        full = False
+        while at < scan_end and not full:
+            data = queue.read(at, min(ENTRIES_AT_A_TIME, scan_end - at), may_block)
+            fields = _unpack_entries(len(data) // QUEUE_ENTRY_BYTES)(data)
+            if limits is None:
+                limits = self._limits(log_end - fields[0] > hot_bytes, max_count)
+            for index, code in enumerate(fields[2::3]):
+                start, size = fields[index * 3], fields[index * 3 + 1]
+                if starts and (len(starts) >= limits.messages or wanted_bytes + size > limits.size_bytes):
+                    full = True
+                    at += index
+                    break
+                last_offset = start
+                if matches is not None and code > EXT_ADDRESS_MAX and not matches(code):
+                    continue
+                if size == FILLER_SIZE or not log_min <= start <= log_end - size:
+                    removed += 1
+                    continue
+                starts.append(start)
+                sizes.append(size)
+                wanted_bytes += size
+            else:
+                at += len(fields) // 3
+        return self._answer(queue, at, starts, sizes, removed, log_end - last_offset > hot_bytes, may_block)
+
+    def _limits(self, cold: bool, max_count: int) -> _Limits:
+        config = self._config
+        if cold:
+            count = config.max_transfer_count_on_message_in_disk
+            size = config.max_transfer_bytes_on_message_in_disk
+        else:
+            count = config.max_transfer_count_on_message_in_memory
+            size = config.max_transfer_bytes_on_message_in_memory
+        return _Limits(max(1, min(count, max_count)), size)
+
+    def _answer(
+        self,
+        queue: ConsumeQueue,
+        next_offset: int,
+        starts: list[int],
+        sizes: list[int],
+        removed: int,
+        suggest_slave: bool,
+        may_block: bool,
+    ) -> GetResult:
+        count = len(starts)
+        if not count:
+            body = b""
+        elif starts[0] >= self._log.trusted_from:
+            body = self._read_close(starts, sizes, may_block)
+        else:
+            body, count = self._read_verified(queue, starts, sizes, may_block)
+            removed += len(starts) - count
+        if count:
+            status = GetStatus.FOUND
+        else:
+            status = GetStatus.MESSAGE_WAS_REMOVING if removed else GetStatus.NO_MATCHED_MESSAGE
+        return GetResult(
+            status, next_offset, queue.min_offset, queue.max_offset, body, count, suggest_slave, next_offset
+        )
+
+    def _read_close(self, starts: Sequence[int], sizes: Sequence[int], may_block: bool) -> bytes:
+        """Records back to back. One read where they lie close together in one segment."""
+        log = self._log
+        begin = starts[0]
+        span = starts[-1] + sizes[-1] - begin
+        total = sum(sizes)
+        if begin + span <= log.segments.end_of(begin):
+            if span == total:
+                return log.read(begin, total, may_block)
+            if span <= min(total * _SPAN_WASTE_MAX, _SPAN_BYTES_MAX):
+                data = log.read(begin, span, may_block)
+                return b"".join(
+                    [
+                        data[start - begin : start - begin + size]
+                        for start, size in zip(starts, sizes, strict=True)
+                    ]
+                )
+        return b"".join([log.read(start, size, may_block) for start, size in zip(starts, sizes, strict=True)])
+
+    def _read_verified(
+        self, queue: ConsumeQueue, starts: Sequence[int], sizes: Sequence[int], may_block: bool
+    ) -> tuple[bytes, int]:
+        """(records, how many) that another process wrote: each is checked, and what is wrong is withheld."""
+        good = []
+        for offset, size in zip(starts, sizes, strict=True):
+            try:
+                data = self._log.read(offset, size, may_block)
+            except WouldBlock:
+                raise
+            except StoreError as error:
+                self._notice(f"the record at {offset} is withheld: {error}")
+                continue
+            if examine(data, 0, offset) != (Verdict.WHOLE, size):
+                self._notice(f"the record of {size} bytes at {offset} is withheld: it is damaged")
+                continue
+            record = facts(data, 0)
+            if record.topic != queue.topic_field[1:] or record.queue_id != queue.queue_id:
+                self._notice(f"the record at {offset} is withheld: {queue.directory} names it wrongly")
+                continue
+            good.append(data)
+        return b"".join(good), len(good)

@@ -1,0 +1,100 @@
+"""All consume queues by topic and queue id; which of them have entries that are not in their files yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.segments import OpenFiles, segment_starts
+
+QueueKey = tuple[str, int]
+
+
+class QueueTable:
+    """Queues are made when first asked for; a directory appears when the first entry is written.
+
+    `queues` and `dirty` are open to the append path, which cannot afford a call per message.
+    """
+
+    def __init__(self, files: OpenFiles, directory: str, file_size: int) -> None:
+        self.queues: dict[QueueKey, ConsumeQueue] = {}
+        self.dirty: set[ConsumeQueue] = set()
+        self.directory = directory
+        self.file_size = file_size
+        self._files = files
+        self._unsynced: set[str] = set()
+
+    def get(self, topic: str, queue_id: int) -> ConsumeQueue:
+        """The queue, made when it is new."""
+        queue = self.queues.get((topic, queue_id))
+        if queue is None:
+            directory = f"{self.directory}/{topic}/{queue_id}"
+            queue = ConsumeQueue(self._files, directory, self.file_size, topic, queue_id)
+            self.queues[topic, queue_id] = queue
+        return queue
+
+    def load(self) -> None:
+        """Finds the queues on disk. The size of the files that are there wins over the configured one."""
+        disk = self._files.disk
+        found = []
+        for topic in disk.names(self.directory):
+            for name in disk.names(f"{self.directory}/{topic}"):
+                if name.isdecimal() and disk.is_directory(f"{self.directory}/{topic}/{name}"):
+                    found.append((topic, int(name)))
+        if found:
+            self.file_size = self._size_on_disk(found) or self.file_size
+        for topic, queue_id in found:
+            self.get(topic, queue_id).load()
+
+    def _size_on_disk(self, found: list[QueueKey]) -> int | None:
+        """Distance of two files of one queue where there are two, else the largest file."""
+        largest = 0
+        for topic, queue_id in found:
+            directory = f"{self.directory}/{topic}/{queue_id}"
+            starts = segment_starts(self._files.disk.names(directory))
+            if len(starts) > 1:
+                return starts[1] - starts[0]
+            for start in starts:
+                size = self._files.disk.file_size(f"{directory}/{start:020d}") or 0
+                largest = max(largest, size - size % QUEUE_ENTRY_BYTES)
+        return largest or None
+
+    def write_dirty(self) -> None:
+        """Writes the entries in memory to their files; on StoreError the rest stays dirty."""
+        while self.dirty:
+            queue = self.dirty.pop()
+            try:
+                self._unsynced.update(queue.write_tail())
+            except BaseException:
+                self.dirty.add(queue)
+                raise
+
+    def take_unsynced(self) -> set[str]:
+        """Paths of the files written since this was last asked; they are not known to be on the device."""
+        unsynced, self._unsynced = self._unsynced, set()
+        return unsynced
+
+    def give_back_unsynced(self, paths: set[str]) -> None:
+        """Paths whose sync failed are still to be synced."""
+        self._unsynced |= paths
+
+    def remove_topic(self, topic: str) -> list[int]:
+        """Forgets the topic's queues and removes their files; returns the queue ids."""
+        ids = [queue_id for name, queue_id in self.queues if name == topic]
+        for queue_id in ids:
+            queue = self.queues.pop((topic, queue_id))
+            self.dirty.discard(queue)
+            queue.remove()
+        self._files.disk.remove_tree(f"{self.directory}/{topic}")
+        prefix = f"{self.directory}/{topic}/"
+        self._unsynced = {path for path in self._unsynced if not path.startswith(prefix)}
+        return ids
+
+    def totals(self) -> tuple[int, int]:
+        """(queues with an entry, entries numbered so far): what a checkpoint claims and recovery compares."""
+        ends = [queue.max_offset for queue in self.queues.values() if queue.max_offset]
+        return len(ends), sum(ends)
+
+    def __iter__(self) -> Iterator[ConsumeQueue]:
+        return iter(self.queues.values())

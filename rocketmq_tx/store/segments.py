@@ -1,0 +1,179 @@
+"""Files of one fixed size, each named by the offset of its first byte; and a bounded set of open ones."""
+
+from __future__ import annotations
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.store.disk import Disk, DiskFile
+
+NAME_DIGITS = 20
+
+
+class OpenFiles:
+    """Open files by path, at most `limit`: the one unused for longest goes, its last holder closes it."""
+
+    def __init__(self, disk: Disk, limit: int = 1024) -> None:
+        self.disk = disk
+        self._limit = limit
+        self._files: OrderedDict[str, DiskFile] = OrderedDict()
+
+    def open(self, path: str) -> DiskFile:
+        """The file at `path`, which exists; opened when it is not open."""
+        file = self._files.get(path)
+        if file is not None:
+            self._files.move_to_end(path)
+            return file
+        return self._keep(path, self.disk.open(path))
+
+    def create(self, path: str, size: int) -> DiskFile:
+        """The file at `path`, made or extended to `size` bytes."""
+        return self._keep(path, self.disk.create(path, size))
+
+    def forget(self, path: str) -> None:
+        """Drops a file that was removed or renamed."""
+        self._files.pop(path, None)
+
+    def forget_all(self) -> None:
+        """Drops every file."""
+        self._files.clear()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _keep(self, path: str, file: DiskFile) -> DiskFile:
+        self._files[path] = file
+        self._files.move_to_end(path)
+        if len(self._files) > self._limit:
+            self._files.popitem(last=False)
+        return file
+
+
+def segment_name(start: int) -> str:
+    """`00000000001073741824` for the file that begins at offset 1073741824."""
+    return f"{start:0{NAME_DIGITS}d}"
+
+
+def segment_starts(names: Iterable[str]) -> list[int]:
+    """Starts of the segments among the names of a directory, ascending; other names are left out."""
+    return sorted(int(name) for name in names if len(name) == NAME_DIGITS and name.isdecimal())
+
+
+class SegmentFiles:
+    """The segments of one directory: which exist, reading, writing and cutting by absolute offset.
+
+    A range handed to `read` or `write` lies within one segment; the caller knows where they end.
+    """
+
+    __slots__ = ("_files", "directory", "segment_size", "starts")
+
+    def __init__(self, files: OpenFiles, directory: str, segment_size: int) -> None:
+        self._files = files
+        self.directory = directory
+        self.segment_size = segment_size
+        self.starts: list[int] = []
+
+    def load(self) -> None:
+        """Finds the files on disk; StoreDamaged when there is a gap between two of them."""
+        self.starts = segment_starts(self._files.disk.names(self.directory))
+        for before, after in zip(self.starts, self.starts[1:], strict=False):
+            if after - before != self.segment_size:
+                raise StoreDamaged(
+                    f"{self.directory} has the files {segment_name(before)} and {segment_name(after)}, "
+                    f"which are {after - before} bytes apart and not {self.segment_size}: "
+                    "a file between them is missing, or one does not belong there; move it back, or set "
+                    "the later ones aside"
+                )
+
+    def extend_short_files(self) -> list[str]:
+        """Gives every file its full size by a hole that reads as zeros; returns the paths of short ones."""
+        short = []
+        for start in self.starts:
+            path = self.path(start)
+            size = self._files.disk.file_size(path) or 0
+            if size > self.segment_size:
+                raise StoreDamaged(f"{path} has {size} bytes, more than the {self.segment_size} of a segment")
+            if size < self.segment_size:
+                self._files.create(path, self.segment_size)
+                short.append(path)
+        return short
+
+    @property
+    def first(self) -> int:
+        """Start of the oldest segment; 0 without any."""
+        return self.starts[0] if self.starts else 0
+
+    @property
+    def end(self) -> int:
+        """End of the newest segment; 0 without any."""
+        return self.starts[-1] + self.segment_size if self.starts else 0
+
+    def path(self, start: int) -> str:
+        return f"{self.directory}/{segment_name(start)}"
+
+    def start_of(self, offset: int) -> int:
+        """Start of the segment that holds, or would hold, the offset."""
+        return offset - offset % self.segment_size
+
+    def end_of(self, offset: int) -> int:
+        """End of the segment that holds, or would hold, the offset."""
+        return offset - offset % self.segment_size + self.segment_size
+
+    def has(self, offset: int) -> bool:
+        """Whether a segment with this offset exists."""
+        return bool(self.starts) and self.starts[0] <= offset < self.starts[-1] + self.segment_size
+
+    def file(self, offset: int) -> DiskFile:
+        """The open file of the segment that holds `offset`; StoreError when there is none."""
+        start = offset - offset % self.segment_size
+        if not self.starts or not self.starts[0] <= start <= self.starts[-1]:
+            raise StoreError(f"{self.directory} has no file for the offset {offset}")
+        return self._files.open(self.path(start))
+
+    def create(self, offset: int) -> DiskFile:
+        """The file of the segment that holds `offset`, made when it is missing."""
+        start = self.start_of(offset)
+        if start in self.starts:
+            return self.file(offset)
+        if self.starts and start != self.end:
+            raise StoreError(f"{self.directory} ends at {self.end}: no file can begin at {start}")
+        file = self._files.create(self.path(start), self.segment_size)
+        bisect.insort(self.starts, start)
+        return file
+
+    def read(self, offset: int, length: int, may_block: bool = True) -> bytes:
+        """`length` bytes of one segment; WouldBlock when they are not in memory and may not be waited for."""
+        file = self.file(offset)
+        at = offset % self.segment_size
+        data = file.pread(length, at) if may_block else file.pread_cached(length, at)
+        if len(data) < length:
+            raise StoreError(
+                f"{file.path} ends at {at + len(data)}, before the {length} bytes wanted at {at}"
+            )
+        return data
+
+    def write(self, data: bytes | bytearray, offset: int) -> None:
+        """Writes within one segment, which is made when it is missing."""
+        self.create(offset).pwrite(data, offset % self.segment_size)
+
+    def cut(self, offset: int) -> None:
+        """Drops everything from `offset` on: later segments go, the rest of this one reads as zeros."""
+        while self.starts and self.starts[-1] >= offset:
+            self._remove(self.starts[-1])
+        if offset < self.end:
+            file = self.file(offset)
+            file.truncate(offset % self.segment_size)
+            file.truncate(self.segment_size)
+
+    def remove_all(self) -> None:
+        """Removes every file."""
+        while self.starts:
+            self._remove(self.starts[-1])
+
+    def _remove(self, start: int) -> None:
+        path = self.path(start)
+        self._files.disk.remove(path)
+        self._files.forget(path)
+        self.starts.remove(start)
