@@ -1,0 +1,118 @@
+"""Held pulls, by topic and queue: answered when a message arrives, or when their time is up.
+
+Long polling without a sweep: `notify` runs in the same reactor turn as the append, so no arrival can slip
+between a pull that found nothing and its being held, and each pull's own time-out is exact. (Apache's
+PullRequestHoldService looks at all held pulls every five seconds.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from rocketmq_tx.runtime.deadlines import Deadline, Deadlines
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class Held:
+    """One held request; `is_held` until it is answered, given up or dropped."""
+
+    __slots__ = ("deadline", "give_up", "key", "try_again")
+
+    def __init__(
+        self, key: tuple[str, int], try_again: Callable[[], bool], give_up: Callable[[], object]
+    ) -> None:
+        self.key = key
+        self.try_again = try_again
+        self.give_up = give_up
+        self.deadline: Deadline | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self.deadline is not None
+
+
+class Arrivals:
+    """Who waits for messages of which queue."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._deadlines = Deadlines(reactor)
+        self._held: dict[tuple[str, int], dict[Held, None]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    def hold(
+        self,
+        topic: str,
+        queue_id: int,
+        timeout_s: float,
+        try_again: Callable[[], bool],
+        give_up: Callable[[], object],
+    ) -> Held:
+        """Keeps a request until one of three things happens.
+
+        - a message arrives: `try_again()` says True when it answered, False to stay held (no match);
+        - `timeout_s` seconds are over, or everything is released: `give_up()` answers with what there is;
+        - `drop(held)`: nobody is called, the asker has gone.
+
+        After `release_all` nothing is held any more: `give_up()` is called at once.
+        """
+        held = Held((topic, queue_id), try_again, give_up)
+        if self._closed:
+            give_up()
+            return held
+        held.deadline = self._deadlines.after(timeout_s, lambda: self._give_up(held))
+        self._held.setdefault(held.key, {})[held] = None
+        return held
+
+    def notify(self, topic: str, queue_id: int) -> None:
+        """Messages have arrived in a queue; call it once per batch, after the append."""
+        waiting = self._held.get((topic, queue_id))
+        if waiting is None:
+            return
+        for held in list(waiting):  # answering may drop, or hold, others of the same queue
+            if held.deadline is not None and self._answered(held):
+                self.drop(held)
+
+    def drop(self, held: Held) -> None:
+        """Forgets a held request without a call; harmless when it is gone already."""
+        if held.deadline is None:
+            return
+        held.deadline.cancel()
+        held.deadline = None
+        waiting = self._held.get(held.key)
+        if waiting is not None:
+            waiting.pop(held, None)
+            if not waiting:
+                del self._held[held.key]
+
+    def release_all(self) -> None:
+        """Gives up every held request, and from now on holds none: the process is about to stop."""
+        self._closed = True
+        for waiting in list(self._held.values()):
+            for held in list(waiting):
+                self._give_up(held)
+
+    def _answered(self, held: Held) -> bool:
+        """An error while answering one consumer must reach neither the producer nor the other consumers."""
+        try:
+            return held.try_again()
+        except Exception:  # noqa: BLE001  the held request belongs to others; its failure ends here, logged
+            self.log.failure("a held request of {topic} failed", topic=held.key[0])
+            self._give_up(held)
+            return True
+
+    def _give_up(self, held: Held) -> None:
+        if held.deadline is None:
+            return
+        self.drop(held)
+        with self.log.failuresHandled("giving up a held request of {topic} failed", topic=held.key[0]):
+            held.give_up()
