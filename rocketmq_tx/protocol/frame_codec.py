@@ -86,6 +86,8 @@ def decode_frame_at(data: bytes, start: int, end: int) -> Frame:
 # Where fastjson escapes and orjson does not: DEL and the C1 controls, and the two line separators of Unicode.
 # The pattern also steps over the escapes that are there, so that a backslash in the text starts none.
 _ESCAPED_BY_FASTJSON = re.compile(rb"\\(?:u[0-9a-f]{4}|.)|\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]", re.DOTALL)
+# fastjson's digits are upper case; most headers have no escapes but the two separators of properties.
+_ESCAPED_WITH_LETTERS = re.compile(rb"\\u00[01][a-f]")
 
 
 def _encode_json_header(frame: Frame) -> bytes:
@@ -103,7 +105,7 @@ def _encode_json_header(frame: Frame) -> bytes:
         header = orjson.dumps(values)
     except TypeError as error:  # orjson's only error: a lone surrogate, a value that is no text
         raise FrameError(f"a frame of code {frame.code} cannot be written as JSON: {error}") from error
-    if b"\\u00" in header or b"\x7f" in header or not header.isascii():
+    if _ESCAPED_WITH_LETTERS.search(header) or b"\x7f" in header or not header.isascii():
         header = _ESCAPED_BY_FASTJSON.sub(_fastjson_escape, header)
     return header
 

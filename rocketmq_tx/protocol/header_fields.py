@@ -174,11 +174,15 @@ _MOST_DIGITS = 40  # Java takes any number of leading zeros; nobody sends them
 
 def read_int(text: str) -> int:
     """`Integer.parseInt`; ValueError when the text is no signed 32-bit number."""
+    if len(text) < 10 and text.isdecimal():
+        return int(text)
     return _number(text, 1 << 31)
 
 
 def read_long(text: str) -> int:
     """`Long.parseLong`; ValueError when the text is no signed 64-bit number."""
+    if len(text) < 19 and text.isdecimal():
+        return int(text)
     return _number(text, 1 << 63)
 
 
@@ -188,8 +192,6 @@ def read_bool(text: str) -> bool:
 
 
 def _number(text: str, bound: int) -> int:
-    if len(text) < 10 and text.isdecimal():
-        return int(text)
     # int() alone would also take blanks, underscores and numbers of a million digits.
     digits = text[1:] if text[:1] in {"-", "+"} else text
     if not digits.isdecimal() or len(digits) > _MOST_DIGITS:

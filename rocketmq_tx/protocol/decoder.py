@@ -1,0 +1,127 @@
+"""Bytes of a connection in, frames out: all that a read completed, as runs of equal commands.
+
+A run crosses each layer above as one batch, so that a layer costs per run and not per frame. Bytes of a
+frame that is not complete wait here, at most one frame and one read of them, and are looked at again only
+when the frame is complete: feeding byte by byte costs no more than its appends.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any, Final
+
+from rocketmq_tx.errors import FrameError
+from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
+from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
+
+#: Code of a run of answers; their own codes say how requests went, not what they are.
+RESPONSE_RUN: Final = -1
+
+#: Code of a run of `send_scan.ScannedSend` tuples: sends that were read without parsing.
+SCANNED_SEND: Final = -2
+
+#: (code, items): frames, or scanned sends where the code is SCANNED_SEND.
+Run = tuple[int, list[Any]]
+
+_PREFIX = Struct(">II")
+_LENGTH = Struct(">I")
+_LENGTH_SIZE = 4
+_SMALLEST_LENGTH = 4  # the word that tells how the header is written
+
+
+class FrameDecoder:
+    """Cuts one direction of one connection into frames.
+
+    `max_frame_bytes` counts a whole frame with its length field. With a `scanner`, sends that it can read
+    come as runs of SCANNED_SEND; without one, every frame comes as a `Frame`.
+    """
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, scanner: SendScanner | None = None) -> None:
+        self._longest_length = max_frame_bytes - _LENGTH_SIZE
+        self._scan = None if scanner is None else scanner.scan
+        self._pending = bytearray()
+        self._wanted = 0
+        self._broken: FrameError | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes held of a frame that is not complete yet."""
+        return len(self._pending)
+
+    @property
+    def broken(self) -> FrameError | None:
+        """Why the rest of this connection cannot be read, once that is known."""
+        return self._broken
+
+    def feed(self, data: bytes) -> list[Run]:
+        """The frames that `data` completes, in order, as runs of consecutive frames of one code.
+
+        FrameError when the bytes are no frames; the connection is then to be closed. Good frames in front of
+        the bad bytes are not lost: they are returned, `broken` is set, and the next call raises.
+        """
+        if self._broken is not None:
+            raise self._broken
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._wanted:
+                return []
+            data = bytes(self._pending)
+            self._pending.clear()
+        runs: list[Run] = []
+        try:
+            position = self._decode_into(runs, data)
+            self._keep(data, position)
+        except FrameError as error:
+            self._broken = error
+            if not runs:
+                raise
+        return runs
+
+    def _decode_into(self, runs: list[Run], data: bytes) -> int:
+        """Appends the runs of all complete frames; where the first incomplete one begins."""
+        scan = self._scan
+        longest = self._longest_length
+        size = len(data)
+        position = 0
+        run_code: int | None = None
+        items: list[Any] = []
+        while size - position >= _PREFIX.size:
+            length, word = _PREFIX.unpack_from(data, position)
+            if not _SMALLEST_LENGTH <= length <= longest:
+                break
+            end = position + _LENGTH_SIZE + length
+            if end > size:
+                break
+            header_start = position + _PREFIX.size
+            item: Any = None
+            # The type byte of JSON is 0, so this also says that the header is JSON.
+            if scan is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
+                item = scan(data, header_start, header_start + word, end)
+            if item is not None:
+                code = SCANNED_SEND
+            else:
+                item = decode_frame_at(data, position + _LENGTH_SIZE, end)
+                code = RESPONSE_RUN if item.is_response else item.code
+            if code == run_code:
+                items.append(item)
+            else:
+                items = [item]
+                runs.append((code, items))
+                run_code = code
+            position = end
+        return position
+
+    def _keep(self, data: bytes, position: int) -> None:
+        """Holds the beginning of a frame, unless its length already tells that it is none."""
+        left = len(data) - position
+        if left < _LENGTH_SIZE:
+            self._wanted = _LENGTH_SIZE
+        else:
+            (length,) = _LENGTH.unpack_from(data, position)
+            if not _SMALLEST_LENGTH <= length <= self._longest_length:
+                raise FrameError(
+                    f"a frame length of {length}, allowed are {_SMALLEST_LENGTH} to {self._longest_length}"
+                )
+            self._wanted = _LENGTH_SIZE + length
+        if left:
+            self._pending += data[position:]
