@@ -1,0 +1,35 @@
+"""Locks of queues that orderly consumers hold at the broker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import attrs
+
+from rocketmq_tx.protocol.bodies.fields import Body, Wire
+from rocketmq_tx.protocol.bodies.queue import MessageQueue
+
+
+@attrs.define
+class LockBatchRequestBody(Body):
+    """The queues that a consumer wants to lock."""
+
+    consumer_group: str = ""
+    client_id: str = ""
+    mq_set: list[MessageQueue] = attrs.Factory(list)
+
+
+@attrs.define
+class LockBatchResponseBody(Body):
+    """The queues of the request that the consumer holds now."""
+
+    lock_ok_mq_set: Annotated[list[MessageQueue], Wire("lockOKMQSet")] = attrs.Factory(list)
+
+
+@attrs.define
+class UnlockBatchRequestBody(Body):
+    """The queues that a consumer gives back."""
+
+    consumer_group: str = ""
+    client_id: str = ""
+    mq_set: list[MessageQueue] = attrs.Factory(list)

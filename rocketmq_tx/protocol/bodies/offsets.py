@@ -1,0 +1,78 @@
+"""Consume offsets: tables of brokers (consumerOffset.json, delayOffset.json) and of clients, and resets."""
+
+from __future__ import annotations
+
+import attrs
+
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.queue import MessageQueue
+
+
+@attrs.define
+class ConsumerOffsetSerializeWrapper(Body):
+    """Offsets by `topic@group` and queue id: consumerOffset.json (pretty)."""
+
+    offset_table: dict[str, dict[int, int]] = attrs.Factory(dict)
+
+
+@attrs.define
+class DelayOffsetSerializeWrapper(Body):
+    """Next offset of each delay level: delayOffset.json (pretty)."""
+
+    offset_table: dict[int, int] = attrs.Factory(dict)
+
+
+@attrs.define
+class OffsetSerializeWrapper(Body):
+    """Offsets of a broadcasting consumer: its offsets.json (pretty)."""
+
+    offset_table: dict[MessageQueue, int] = attrs.Factory(dict)
+
+
+@attrs.define
+class ResetOffsetBody(Body):
+    """The offset from which each queue is to be consumed anew."""
+
+    offset_table: dict[MessageQueue, int] = attrs.Factory(dict)
+
+
+@attrs.define
+class MessageQueueForC(Body):
+    """A queue and its offset, for clients that cannot read objects as keys."""
+
+    topic: str = ""
+    broker_name: str = ""
+    queue_id: Int = 0
+    offset: Long = 0
+
+
+@attrs.define
+class ResetOffsetBodyForC(Body):
+    """The same for C++ clients."""
+
+    offset_table: list[MessageQueueForC] = attrs.Factory(list)
+
+
+@attrs.define
+class GetConsumerStatusBody(Body):
+    """Offsets of consumers: a client fills the first table, a broker the second one by client id."""
+
+    message_queue_table: dict[MessageQueue, int] = attrs.Factory(dict)
+    consumer_table: dict[str, dict[MessageQueue, int]] = attrs.Factory(dict)
+
+
+@attrs.define
+class QueryCorrectionOffsetBody(Body):
+    """The least offset of some groups by queue id."""
+
+    correction_offsets: dict[int, int] = attrs.Factory(dict)
+
+
+@attrs.define
+class OffsetMovedEvent(Body):
+    """A consumer asked for an offset that is gone; the body of messages in topic OFFSET_MOVED_EVENT."""
+
+    consumer_group: str = ""
+    message_queue: MessageQueue = attrs.Factory(MessageQueue)
+    offset_request: Long = 0
+    offset_new: Long = 0
