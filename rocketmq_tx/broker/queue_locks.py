@@ -32,7 +32,7 @@ class QueueLocks:
         self._groups: dict[str, dict[Hashable, Lease]] = {}
 
     def lock(self, group: str, client_id: str, queues: Iterable[Queue], now_s: float) -> list[Queue]:
-        """Takes or renews what is free, the client's own, or expired; returns the queues that it now holds."""
+        """Takes what is free or expired, renews the client's own; returns the queues that it now holds."""
         leases = self._groups.get(group, {})
         taken = [queue for queue in queues if self._take(leases, queue, client_id, now_s)]
         if leases:
