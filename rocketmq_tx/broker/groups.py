@@ -1,0 +1,83 @@
+"""The subscription group table: settings of consumer groups, kept in `config/subscriptionGroup.json`.
+
+Facts: `spec/bodies.yaml` (SubscriptionGroupConfig), `spec/store.yaml` (system_groups_at_start).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rocketmq_tx.broker.kept_table import KeptTable, TableFile
+from rocketmq_tx.config.broker import BrokerConfig
+from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol.bodies import DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper
+
+
+class SubscriptionGroupTable:
+    """All consumer groups by name. Every change gets a new data version and is written down."""
+
+    def __init__(self, broker: BrokerConfig, file: TableFile, now_ms: Callable[[], int]) -> None:
+        self._broker = broker
+        self._now_ms = now_ms
+        self._kept = KeptTable(file, self.to_json)
+        self._groups = {name: SubscriptionGroupConfig(group_name=name) for name in names.BROKER_GROUPS}
+        self.data_version = DataVersion(timestamp=now_ms(), counter=0)
+
+    def get(self, group: str) -> SubscriptionGroupConfig | None:
+        """Settings of a group, or None; never creates one."""
+        return self._groups.get(group)
+
+    def find(self, group: str) -> SubscriptionGroupConfig | None:
+        """Settings of a group in use: an unknown one is created when the broker may do so, else None."""
+        found = self._groups.get(group)
+        if found is None and self._may_create(group):
+            found = SubscriptionGroupConfig(group_name=group)
+            self.put(found)
+        return found
+
+    def configs(self) -> Mapping[str, SubscriptionGroupConfig]:
+        """The whole table, for reading."""
+        return self._groups
+
+    def put(self, config: SubscriptionGroupConfig) -> None:
+        """Makes a group, or replaces its settings."""
+        self._groups[config.group_name] = config
+        self._changed()
+
+    def delete(self, group: str) -> bool:
+        """Forgets a group; False when there was none."""
+        if self._groups.pop(group, None) is None:
+            return False
+        self._changed()
+        return True
+
+    def _may_create(self, group: str) -> bool:
+        is_internal = names.is_system_group(group)
+        return bool(group) and (is_internal or self._broker.auto_create_subscription_group)
+
+    def _changed(self) -> None:
+        self.data_version = DataVersion(timestamp=self._now_ms(), counter=self.data_version.counter + 1)
+        self._kept.save()
+
+    # -- the file ------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Takes what was kept; groups of the file win over those of a fresh broker."""
+        kept = self._kept.load(SubscriptionGroupWrapper.from_bytes)
+        if kept is not None:
+            self._groups.update(kept.subscription_group_table)
+            self.data_version = kept.data_version
+
+    def save_again(self) -> None:
+        """Writes the table once more if the last write failed; called from time to time."""
+        self._kept.save_again()
+
+    def snapshot(self) -> SubscriptionGroupWrapper:
+        """The table as GET_ALL_SUBSCRIPTIONGROUP_CONFIG answers it."""
+        return SubscriptionGroupWrapper(
+            subscription_group_table=dict(self._groups), data_version=self.data_version
+        )
+
+    def to_json(self) -> bytes:
+        """The table as the file holds it (indented)."""
+        return self.snapshot().to_bytes(pretty=True)

@@ -1,0 +1,51 @@
+"""A table that lives in one JSON file: loaded at start, written after each change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from twisted.logger import Logger
+
+from rocketmq_tx.errors import StoreError
+
+T = TypeVar("T")
+
+
+class TableFile(Protocol):
+    """What a table needs of `store.json_file`."""
+
+    def load(self, parse: Callable[[bytes], T]) -> T | None:
+        """What `parse` makes of the file, or of its `.bak`; None when neither exists."""
+
+    def save(self, data: bytes) -> None:
+        """Replaces the file's content as a whole; raises StoreError."""
+
+
+class KeptTable:
+    """Writes a table down. A write that fails is told once and tried again later; memory stays right."""
+
+    _log = Logger()
+
+    def __init__(self, file: TableFile, to_json: Callable[[], bytes]) -> None:
+        self._file = file
+        self._to_json = to_json
+        self._failed = False
+
+    def load(self, parse: Callable[[bytes], T]) -> T | None:
+        return self._file.load(parse)
+
+    def save(self) -> None:
+        try:
+            self._file.save(self._to_json())
+        except StoreError as error:
+            if not self._failed:
+                self._log.error("table not written, to be tried again: {error}", error=error)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def save_again(self) -> None:
+        """Writes only if the last write failed."""
+        if self._failed:
+            self.save()
