@@ -49,7 +49,8 @@ def dumps(value: Any, *, quoted_keys: bool = False, pretty: bool = False) -> byt
 
     A `dict` is a bean or a map, written in its order, pairs without a value (None) left out; its keys are
     `str`, `int` (unquoted) or `ObjectKey` (bare object). `pretty` is the form of configuration files:
-    tabs, and no line breaks between pairs whose keys are no strings. `quoted_keys` is the form of routes
+    tabs, no line breaks between pairs whose keys are no strings, nor in a `tuple` (a Java array; a `list` is
+    a Java List). `quoted_keys` is the form of routes
     for clients since 4.9.4: all keys quoted, sorted, everything beyond ASCII as `\\uXXXX`.
     """
     writer = _Writer(quoted_keys, pretty)
@@ -128,8 +129,10 @@ class _Writer:
             self.parts.append(java_double(value) if math.isfinite(value) else "null")
         elif isinstance(value, dict):
             self._write_pairs(self._ordered(value))
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list):
             self._write_items(value)
+        elif isinstance(value, tuple):
+            self._write_array(value)
         else:
             raise TypeError(f"{type(value).__name__} has no place in a document")
 
@@ -175,6 +178,14 @@ class _Writer:
         if separator:
             self._new_line()
         parts.append("]")
+
+    def _write_array(self, items: Iterable[Any]) -> None:
+        separator = "["
+        for item in items:
+            self.parts.append(separator)
+            separator = ","
+            self.write(item)
+        self.parts.append("]" if separator == "," else "[]")
 
     def _new_line(self) -> None:
         if self._pretty:

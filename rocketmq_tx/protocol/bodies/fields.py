@@ -3,7 +3,8 @@
 A class that inherits `Body` declares each field once, as an attribute with an annotation and a default. The
 name on the wire is the attribute's in camel case, unless `Annotated[str, Wire("clientID")]` says otherwise.
 Annotations may be `bool`, `Int` (32 bits), `Long` and `int` (64 bits), `float`, `str`, enums, other bodies,
-`list[...]`, `dict[key, ...]` with keys of type `str`, `int` or a frozen body, and each of these `| None`.
+`list[...]`, `tuple[..., ...]` for a Java array, `dict[key, ...]` with keys of type `str`, `int` or a frozen
+body, and each of these `| None`.
 
 Reading is as tolerant as fastjson (`spec/bodies.yaml` fastjson_rules): unknown fields are ignored, missing
 ones and nulls keep their default, numbers and booleans may be texts, enums may be ordinals, keys may be
@@ -148,8 +149,8 @@ def _codec(hint: Any) -> _Codec:
     elif origin is types.UnionType:
         wanted = _codec(next(argument for argument in arguments if argument is not types.NoneType))
         codec = _Codec(wanted.read, lambda value: None if value is None else wanted.write(value))
-    elif origin is list:
-        codec = _list_codec(_codec(arguments[0]))
+    elif origin in (list, tuple):
+        codec = _items_codec(origin, _codec(arguments[0]))
     elif origin is dict:
         codec = _dict_codec(_key_codec(arguments[0]), _codec(arguments[1]))
     elif hint in _PLAIN:
@@ -230,8 +231,8 @@ def _read_enum(kind: type[enum.Enum], value: object) -> enum.Enum | None:
     raise _Unreadable(f"a name of {kind.__name__} expected, not {_shown(value)}")
 
 
-def _list_codec(item: _Codec) -> _Codec:
-    def read(value: object) -> list[Any]:
+def _items_codec(kind: Callable[..., Any], item: _Codec) -> _Codec:
+    def read(value: object) -> Any:
         if not isinstance(value, list):
             raise _Unreadable(f"an array expected, not {_shown(value)}")
         found = []
@@ -242,9 +243,9 @@ def _list_codec(item: _Codec) -> _Codec:
                 found.append(item.read(element))
             except _Unreadable as problem:
                 raise problem.within(f"[{index}]") from None
-        return found
+        return kind(found)
 
-    return _Codec(read, lambda value: [item.write(element) for element in value])
+    return _Codec(read, lambda value: kind(item.write(element) for element in value))
 
 
 def _dict_codec(key: _Codec, item: _Codec) -> _Codec:

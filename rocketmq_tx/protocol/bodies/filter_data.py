@@ -11,7 +11,7 @@ from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
 class BloomFilterData(Body):
     """The bits of a consumer in the bit maps of its topic."""
 
-    bit_pos: list[int] = attrs.Factory(list)
+    bit_pos: tuple[int, ...] = ()
     bit_num: Int = 0
 
 

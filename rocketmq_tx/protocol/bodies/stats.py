@@ -91,6 +91,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def time_text(time_ms: int) -> str:
-    """`2026-11-21#05:43:34:431` in local time (UtilAll.timeMillisToHumanString2's form)."""
-    local = (_EPOCH + timedelta(milliseconds=time_ms)).astimezone()
+    """`2026-11-21#05:43:34:431` in local time (UtilAll.timeMillisToHumanString2's form).
+
+    A time that no calendar of ours holds stays a number.
+    """
+    try:
+        local = (_EPOCH + timedelta(milliseconds=time_ms)).astimezone()
+    except (OverflowError, ValueError):
+        return str(time_ms)
     return f"{local:%Y-%m-%d#%H:%M:%S}:{local.microsecond // 1000:03d}"
