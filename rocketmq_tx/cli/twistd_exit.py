@@ -1,0 +1,32 @@
+"""Makes twistd exit with 1 after a start that failed later than its own checks.
+
+twistd ignores the Deferred of `startService` and exits with 0 whenever its reactor stops.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import NoReturn
+
+from rocketmq_tx.cli.daemon import Daemon
+from rocketmq_tx.errors import OperatorError
+
+
+def exit_with_code_of(daemon: Daemon) -> None:
+    """Arranges for the exit code. twistd has removed its pid file and closed its log by then."""
+    atexit.register(_exit, daemon)
+
+
+def refuse(name: str, error: OperatorError) -> NoReturn:
+    """Ends twistd before it starts anything: one sentence, exit code 1."""
+    sys.exit(f"{name}: {error}")
+
+
+def _exit(daemon: Daemon) -> None:
+    if daemon.exit_code is not None:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(daemon.exit_code)
