@@ -242,7 +242,7 @@ def _decode_binary_header(header: bytes, body: bytes) -> Frame:
         _LANGUAGE_OF_NUMBER.get(language, language),
         version,
         remark or None,
-        ext_fields,
+        ext_fields or None,
         body,
         SerializeType.ROCKETMQ,
     )

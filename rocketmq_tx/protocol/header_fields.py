@@ -8,7 +8,8 @@ Headers travel as the extFields of a frame: every value is text, absent means nu
 Apache's decoder refuses nothing; what a handler then stumbles over becomes a NullPointerException in the
 answer. A field marked `needed` is one of those: here its absence is a `HeaderError` that names it. Any other
 may be missing, as the recordings show, and then has its default; `required` only repeats what Apache's class
-says. Keys that no field declares are left alone.
+says. Keys that no field declares are left alone. `bname` (the broker's name, which clients add) stands first
+where Apache lists fields by reflection: that is where recorded frames have it.
 
 Text that is no number counts as missing, except in the classes for which Apache has a fast codec: there, as
 in Apache, it refuses the request.

@@ -31,7 +31,7 @@ class UpdateGlobalWhiteAddrsConfigRequestHeader(Header):
     """UPDATE_GLOBAL_WHITE_ADDRS_CONFIG: a comma list of address patterns, for one ACL file or the default."""
 
     global_white_addrs: str = string("globalWhiteAddrs", required=True, default="")
-    acl_file_full_path: str = string("aclFileFullPath", required=True, default="")
+    acl_file_full_path: str | None = string("aclFileFullPath", required=True, default=None)
 
 
 @header

@@ -9,10 +9,10 @@ from rocketmq_tx.protocol.header_fields import Header, boolean, header, integer,
 class QueryConsumerOffsetRequestHeader(Header):
     """QUERY_CONSUMER_OFFSET: how far a group has consumed a queue."""
 
+    bname: str | None = string("bname", default=None)
     consumer_group: str = string("consumerGroup", required=True, default="")
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -26,11 +26,11 @@ class QueryConsumerOffsetResponseHeader(Header):
 class UpdateConsumerOffsetRequestHeader(Header):
     """UPDATE_CONSUMER_OFFSET: a group has consumed a queue up to `commit_offset`."""
 
+    bname: str | None = string("bname", default=None)
     consumer_group: str = string("consumerGroup", required=True, default="")
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
     commit_offset: int = long_integer("commitOffset", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -42,9 +42,9 @@ class UpdateConsumerOffsetResponseHeader(Header):
 class GetMaxOffsetRequestHeader(Header):
     """GET_MAX_OFFSET: the queue offset that the next message will get."""
 
+    bname: str | None = string("bname", default=None)
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -58,9 +58,9 @@ class GetMaxOffsetResponseHeader(Header):
 class GetMinOffsetRequestHeader(Header):
     """GET_MIN_OFFSET: the first queue offset that can be read."""
 
+    bname: str | None = string("bname", default=None)
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -74,10 +74,10 @@ class GetMinOffsetResponseHeader(Header):
 class SearchOffsetRequestHeader(Header):
     """SEARCH_OFFSET_BY_TIMESTAMP: the queue offset nearest to a store time in milliseconds."""
 
+    bname: str | None = string("bname", default=None)
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
     timestamp: int = long_integer("timestamp", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -91,9 +91,9 @@ class SearchOffsetResponseHeader(Header):
 class GetEarliestMsgStoretimeRequestHeader(Header):
     """GET_EARLIEST_MSG_STORETIME: when the first message of a queue was stored."""
 
+    bname: str | None = string("bname", default=None)
     topic: str = string("topic", required=True, default="")
     queue_id: int = integer("queueId", needed=True)
-    bname: str | None = string("bname", default=None)
 
 
 @header

@@ -13,6 +13,7 @@ class SendMessageRequestHeader(Header):
     template if the topic has to be created; times in milliseconds.
     """
 
+    bname: str | None = string("bname", default=None)
     producer_group: str = string("producerGroup", required=True, default="")
     topic: str = string("topic", required=True, default="")
     default_topic: str = string("defaultTopic", required=True, default="")
@@ -26,7 +27,6 @@ class SendMessageRequestHeader(Header):
     unit_mode: bool = boolean("unitMode", default=False)
     batch: bool = boolean("batch", default=False)
     max_reconsume_times: int | None = integer("maxReconsumeTimes", default=None)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -72,6 +72,7 @@ class ConsumerSendMsgBackRequestHeader(Header):
     dead-letter queue.
     """
 
+    bname: str | None = string("bname", default=None)
     offset: int = long_integer("offset", needed=True)
     group: str = string("group", needed=True)
     delay_level: int = integer("delayLevel", needed=True)
@@ -79,7 +80,6 @@ class ConsumerSendMsgBackRequestHeader(Header):
     origin_topic: str | None = string("originTopic", default=None)
     unit_mode: bool = boolean("unitMode", default=False)
     max_reconsume_times: int | None = integer("maxReconsumeTimes", default=None)
-    bname: str | None = string("bname", default=None)
 
 
 @header

@@ -12,6 +12,7 @@ class EndTransactionRequestHeader(Header):
     `tran_state_table_offset` is the half message's queue offset.
     """
 
+    bname: str | None = string("bname", default=None)
     producer_group: str = string("producerGroup", required=True, default="")
     tran_state_table_offset: int = long_integer("tranStateTableOffset", needed=True)
     commit_log_offset: int = long_integer("commitLogOffset", needed=True)
@@ -19,7 +20,6 @@ class EndTransactionRequestHeader(Header):
     from_transaction_check: bool = boolean("fromTransactionCheck", default=False)
     msg_id: str = string("msgId", required=True, default="")
     transaction_id: str | None = string("transactionId", default=None)
-    bname: str | None = string("bname", default=None)
 
 
 @header
@@ -31,12 +31,12 @@ class EndTransactionResponseHeader(Header):
 class CheckTransactionStateRequestHeader(Header):
     """CHECK_TRANSACTION_STATE: the broker asks a producer what became of a half message."""
 
+    bname: str | None = string("bname", default=None)
     tran_state_table_offset: int | None = long_integer("tranStateTableOffset", required=True, default=None)
     commit_log_offset: int | None = long_integer("commitLogOffset", required=True, default=None)
     msg_id: str | None = string("msgId", default=None)
     transaction_id: str | None = string("transactionId", default=None)
     offset_msg_id: str | None = string("offsetMsgId", default=None)
-    bname: str | None = string("bname", default=None)
 
 
 @header
