@@ -20,18 +20,18 @@ from rocketmq_tx.protocol.fastjson_reader import ObjectKey, read_leniently
 __all__ = ["MAX_VALUES", "ObjectKey", "dumps", "java_double", "loads"]
 
 MAX_VALUES: Final = 2_000_000
-"""Most values in one document: a document can cost some sixty times its size in memory."""
+"""Most values in one document: it can cost sixty times its size in memory and three microseconds a value."""
 
 
-def loads(data: bytes | str) -> Any:
-    """The value of a document; BodyError with the position when it cannot be read.
+def loads(data: bytes | str, max_values: int = MAX_VALUES) -> Any:
+    """The value of a document; BodyError with the position when it cannot be read or is too large.
 
     Besides JSON: unquoted keys (integers become `int`), objects as keys (`ObjectKey`), single quotes,
     repeated and trailing commas, and references to values that came before. Lone surrogates are refused.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    if len(raw) > MAX_VALUES and raw.count(b",") + raw.count(b"{") + raw.count(b"[") > MAX_VALUES:
-        raise BodyError(f"more than {MAX_VALUES} values in {len(raw)} bytes")
+    if len(raw) > max_values and raw.count(b",") + raw.count(b"{") + raw.count(b"[") > max_values:
+        raise BodyError(f"more than {max_values} values in {len(raw)} bytes")
     if b'"$ref"' not in raw:
         try:
             return orjson.loads(raw)

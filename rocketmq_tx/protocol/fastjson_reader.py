@@ -22,6 +22,9 @@ MAX_REFERENCED_VALUES: Final = 100_000
 _BLANKS = re.compile(r"[ \t\r\n\f\x08]*")
 _BLANKS_AND_COMMAS = re.compile(r"[ \t\r\n\f\x08,]*")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![\w.+-])")
+_WHOLE_NUMBER_PAIR = re.compile(
+    r"[ \t\r\n\f\x08,]*(-?[0-9]{1,19})[ \t\r\n]*:[ \t\r\n]*(-?[0-9]{1,19})[ \t\r\n]*(?=[,}])"
+)
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
 _UP_TO_QUOTE: Final = {'"': re.compile(r'[^"\\]*'), "'": re.compile(r"[^'\\]*")}
 _UNICODE_ESCAPE = re.compile(r"[0-9a-fA-F]{4}")
@@ -106,7 +109,15 @@ class _Reader:
     def _object(self, depth_left: int) -> dict[Any, Any]:
         self._at += 1
         pairs: dict[Any, Any] = {}
-        while self._skip(_BLANKS_AND_COMMAS) != "}":
+        while True:
+            # offsets by queue are most of what is not JSON, so they are read at once
+            both = _WHOLE_NUMBER_PAIR.match(self._text, self._at)
+            if both is not None:
+                pairs[int(both[1])] = int(both[2])
+                self._at = both.end()
+                continue
+            if self._skip(_BLANKS_AND_COMMAS) == "}":
+                break
             key = self._key(depth_left)
             if self._skip(_BLANKS) != ":":
                 raise self._error("':' expected")

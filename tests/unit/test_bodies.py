@@ -247,6 +247,12 @@ class Types(SynchronousTestCase):
             self.assertIn(problem, str(error))
             self.assertLess(len(str(error)), 250)
 
+    def test_a_heartbeat_may_not_be_as_large_as_a_table(self) -> None:
+        tables = b'{"consumerDataSet":[' + b"0," * 200_001 + b"]}"
+        with self.assertRaisesRegex(BodyError, "HeartbeatData: more than 200000 values"):
+            HeartbeatData.from_bytes(tables)
+        ConsumerOffsetSerializeWrapper.from_bytes(tables)
+
     def test_an_annotation_that_no_field_can_have_is_noticed_at_once(self) -> None:
         @attrs.define
         class Odd(Body):

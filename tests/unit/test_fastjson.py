@@ -52,6 +52,7 @@ class Reading(SynchronousTestCase):
     def test_integers_stand_as_keys_with_or_without_quotes(self) -> None:
         self.assertEqual(loads(b'{"t":{0:10,-1:20}}'), {"t": {0: 10, -1: 20}})
         self.assertEqual(loads(b'{"t":{"0":10}}'), {"t": {"0": 10}})
+        self.assertEqual(loads(b"{0 : 10\n, ,1:2 ,2:'x',3:4.5,4:-5}"), {0: 10, 1: 2, 2: "x", 3: 4.5, 4: -5})
 
     def test_objects_stand_as_keys(self) -> None:
         read = loads(b'{{"brokerName":"b","queueId":0}:5,{"brokerName":"b","queueId":1}:6}')

@@ -1,6 +1,7 @@
 """Registrations of brokers in both forms, and what is no registration."""
 
 import base64
+import json
 import zlib
 
 from hypothesis import given
@@ -15,6 +16,7 @@ from rocketmq_tx.protocol.bodies import (
     TopicConfigSerializeWrapper,
     TopicFilterType,
 )
+from rocketmq_tx.protocol.bodies.registration_layouts import REGISTRATION
 from rocketmq_tx.protocol.java import crc32
 from tests import golden
 
@@ -38,8 +40,14 @@ class Registrations(SynchronousTestCase):
             RegisterBrokerBody.from_compressed(zlib.compress(plain), **limits)
 
     @given(registrations)
-    def test_the_compressed_form_is_read_back(self, body: RegisterBrokerBody) -> None:
-        self.assertEqual(RegisterBrokerBody.from_compressed(body.to_compressed()), body)
+    def test_the_compressed_form_is_read_back_and_is_the_declared_one(self, body: RegisterBrokerBody) -> None:
+        packed = body.to_compressed()
+        self.assertEqual(RegisterBrokerBody.from_compressed(packed), body)
+        declared = REGISTRATION.parse(zlib.decompress(packed))
+        wrapper = body.topic_config_serialize_wrapper
+        self.assertEqual(declared.data_version, wrapper.data_version.to_bytes().decode())
+        self.assertEqual(declared.topics, [topic.to_text() for topic in wrapper.topic_config_table.values()])
+        self.assertEqual(json.loads(declared.filter_servers), body.filter_server_list)
 
     def test_both_recorded_forms_say_the_same(self) -> None:
         recorded = {line["name"]: line for line in golden.lines("client/json_bodies.jsonl")}
@@ -76,12 +84,15 @@ class Registrations(SynchronousTestCase):
         empty = RegisterBrokerBody.from_compressed(zlib.compress(version + nothing * 2))
         self.assertEqual(empty, RegisterBrokerBody())
         for plain, problem in (
-            (b"", "cannot be read"),
-            (version + b"\xff\xff\xff\xff", "cannot be read"),
-            (version + nothing * 3, "cannot be read"),
-            (b"\0\0\0\x01\xff" + nothing * 2, "cannot be read"),
-            (version + b"\0\0\0\1\0\0\0\1T" + nothing, "TopicConfig: 'T' is not 'name read"),
-            (version + b"\0\0\0\1\0\0\0\x0fT 4 4 6 MANYTAG" + nothing, "TopicConfig: 'T 4 4 6 MANYTAG'"),
+            (b"", "4 bytes expected at 0 of 0"),
+            (version + b"\xff\xff\xff\xff", "4 bytes expected at 10 of 10"),
+            (version + nothing * 3, "more bytes after the end at 14"),
+            (b"\0\0\0\x01\xff" + nothing * 2, "no UTF-8 before 5"),
+            (version + b"\0\0\0\1\0\0\0\1T" + nothing, "TopicConfig: 'T' cannot be read: not enough values"),
+            (
+                version + b"\0\0\0\1\0\0\0\x0fT 4 x 6 MANYTAG" + nothing,
+                "writeQueueNums: a whole number expected",
+            ),
             (version + nothing + b"\0\0\0\x02{}", "filterServerList: an array expected"),
             (b"\0\0\0\x02[]" + nothing * 2, "DataVersion: an object expected"),
         ):

@@ -19,7 +19,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import attrs
 
@@ -43,6 +43,9 @@ class Wire(NamedTuple):
 Int = Annotated[int, Bits(32)]
 Long = Annotated[int, Bits(64)]
 
+CLIENT_MAX_VALUES: Final = 200_000
+"""`Body.max_values` of requests that come from clients: some twenty thousand subscriptions."""
+
 _B = TypeVar("_B", bound="Body")
 
 
@@ -50,12 +53,14 @@ class Body:
     """A request or response body, a part of one, or a configuration file."""
 
     __slots__ = ()
+    max_values: ClassVar[int] = fastjson.MAX_VALUES
+    """How large a document may be; less for what any client may send, since reading it stops all others."""
 
     @classmethod
     def from_bytes(cls: type[_B], data: bytes | str) -> _B:
         """The value of a document; BodyError names the body, the field and what is wrong."""
         try:
-            return cls.from_json(fastjson.loads(data))
+            return cls.from_json(fastjson.loads(data, cls.max_values))
         except BodyError as error:
             raise BodyError(f"{cls.__name__}: {error}") from error
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long, Wire
 from rocketmq_tx.protocol.bodies.heartbeat import (
     ConsumeFromWhere,
     ConsumeType,
@@ -21,6 +21,7 @@ from rocketmq_tx.protocol.codes import LanguageCode
 class SubscriptionGroupConfig(Body):
     """One consumer group of a broker."""
 
+    max_values = CLIENT_MAX_VALUES
     group_name: str = ""
     consume_enable: bool = True
     consume_from_min_enable: bool = True

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Long, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Long, Wire
 
 EXPRESSION_TAG = "TAG"
 EXPRESSION_SQL92 = "SQL92"
@@ -78,6 +78,7 @@ class ConsumerData(Body):
 class HeartbeatData(Body):
     """The groups of one client; it keeps them alive at the broker."""
 
+    max_values = CLIENT_MAX_VALUES
     client_id: Annotated[str, Wire("clientID")] = ""
     producer_data_set: list[ProducerData] = attrs.Factory(list)
     consumer_data_set: list[ConsumerData] = attrs.Factory(list)
@@ -87,6 +88,7 @@ class HeartbeatData(Body):
 class CheckClientRequestBody(Body):
     """A subscription that a client wants to be checked before it starts."""
 
+    max_values = CLIENT_MAX_VALUES
     client_id: str = ""
     group: str = ""
     subscription_data: SubscriptionData | None = None

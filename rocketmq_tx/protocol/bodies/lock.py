@@ -6,7 +6,7 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Wire
 from rocketmq_tx.protocol.bodies.queue import MessageQueue
 
 
@@ -14,6 +14,7 @@ from rocketmq_tx.protocol.bodies.queue import MessageQueue
 class LockBatchRequestBody(Body):
     """The queues that a consumer wants to lock."""
 
+    max_values = CLIENT_MAX_VALUES
     consumer_group: str = ""
     client_id: str = ""
     mq_set: list[MessageQueue] = attrs.Factory(list)
@@ -30,6 +31,7 @@ class LockBatchResponseBody(Body):
 class UnlockBatchRequestBody(Body):
     """The queues that a consumer gives back."""
 
+    max_values = CLIENT_MAX_VALUES
     consumer_group: str = ""
     client_id: str = ""
     mq_set: list[MessageQueue] = attrs.Factory(list)

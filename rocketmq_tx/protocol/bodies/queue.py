@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long
 
 
 @attrs.frozen(order=True)
@@ -24,6 +24,7 @@ class MessageQueue(Body):
 class DataVersion(Body):
     """The version of a table: two are the same when time and counter are."""
 
+    max_values = CLIENT_MAX_VALUES
     timestamp: Long = 0
     counter: Long = 0
 

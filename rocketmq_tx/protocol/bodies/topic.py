@@ -41,11 +41,17 @@ class TopicConfig(Body):
         """Reads `to_text`'s form; BodyError when it is another."""
         try:
             name, read, write, perm, kind = text.split(" ")
-            return cls(name, int(read), int(write), int(perm), TopicFilterType[kind])
-        except (ValueError, KeyError) as error:
-            raise BodyError(
-                f"TopicConfig: {text[:100]!r} is not 'name read write perm filterType'"
-            ) from error
+            return cls.from_json(
+                {
+                    "topicName": name,
+                    "readQueueNums": read,
+                    "writeQueueNums": write,
+                    "perm": perm,
+                    "topicFilterType": kind,
+                }
+            )
+        except (ValueError, BodyError) as error:
+            raise BodyError(f"TopicConfig: {text[:200]!r} cannot be read: {error}") from error
 
 
 @attrs.define
