@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from twisted.logger import Logger
 
-from rocketmq_tx.errors import StoreError
+from rocketmq_tx.errors import BodyError, StoreError
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ class TableFile(Protocol):
     """What a table needs of `store.json_file`."""
 
     def load(self, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the file, or of its `.bak`; None when neither exists."""
+        """What `parse` makes of the file, or of its `.bak` when it raises ValueError; None without both."""
 
     def save(self, data: bytes) -> None:
         """Replaces the file's content as a whole; raises StoreError."""
@@ -33,7 +33,15 @@ class KeptTable:
         self._failed = False
 
     def load(self, parse: Callable[[bytes], T]) -> T | None:
-        return self._file.load(parse)
+        """What was kept; a content that is no table makes the `.bak` stand in."""
+
+        def parse_or_value_error(data: bytes) -> T:
+            try:
+                return parse(data)
+            except BodyError as error:
+                raise ValueError(str(error)) from error
+
+        return self._file.load(parse_or_value_error)
 
     def save(self) -> None:
         try:

@@ -1,0 +1,124 @@
+"""The one way by which messages enter the store: append a run, wake held pulls, wait as the settings ask.
+
+Sends, retries, delayed deliveries and transactions all come through here, so whatever must hold for every
+message (a slave takes none, a full disk refuses, nothing is acknowledged after a failed flush) holds once.
+Facts: `spec/store.yaml` (put_checks_in_order, flush), `spec/processors.yaml` (put_status_to_answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.values import BrokerRole, FlushDiskType
+from rocketmq_tx.errors import FlushTimeout, RequestRefused, StoreError
+from rocketmq_tx.protocol.codes import ResponseCode
+
+if TYPE_CHECKING:
+    from rocketmq_tx.runtime.arrivals import Arrivals
+    from rocketmq_tx.runtime.group_commit import GroupCommit
+    from rocketmq_tx.store.append import NewMessage, Placed
+
+
+class AppendStore(Protocol):
+    """What is needed of `store.message_store.MessageStore`."""
+
+    def append_all(
+        self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False
+    ) -> list[Placed]: ...
+
+
+class Replicas(Protocol):
+    """The slaves of this broker, as far as a sender waits for them."""
+
+    def acknowledged(self, offset: int) -> Deferred[ResponseCode]:
+        """SUCCESS when the log is on a slave up to `offset`, else the SLAVE_... status that says why not."""
+
+
+class NoReplicas:
+    """A broker to which no slave is connected."""
+
+    def acknowledged(self, offset: int) -> Deferred[ResponseCode]:
+        return succeed(ResponseCode.SLAVE_NOT_AVAILABLE)
+
+
+def unavailable(reason: str) -> RequestRefused:
+    """The answer while the store takes nothing; `reason` names the directory, its use, or the role."""
+    return RequestRefused(ResponseCode.SERVICE_NOT_AVAILABLE, f"service not available now. {reason}")
+
+
+class Appending:
+    """`append` stores, `settle` says when and with which status the messages may be acknowledged."""
+
+    def __init__(
+        self,
+        config: MessageStoreConfig,
+        store: AppendStore,
+        flushes: GroupCommit,
+        arrivals: Arrivals,
+        replicas: Replicas | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._flushes = flushes
+        self._arrivals = arrivals
+        self._replicas = replicas or NoReplicas()
+
+    def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
+        """Stores all or nothing, and answers pulls that wait for them: once for each queue, after the append.
+
+        With `whole` they are one batch and stay in one segment. `messages` is not empty. Raises
+        RequestRefused when the store takes nothing, MessageError for a message that fits no segment.
+        """
+        if self._config.broker_role is BrokerRole.SLAVE:
+            raise unavailable("This broker is a slave, messages are put to its master.")
+        if self._flushes.failure is not None:
+            raise unavailable(f"The disk failed: {self._flushes.failure}")
+        try:
+            placed = self._store.append_all(messages, now_ms, whole)
+        except StoreError as error:
+            raise unavailable(str(error)) from error
+        notify = self._arrivals.notify
+        for topic, queue_id in {message[:2] for message in messages}:
+            notify(topic, queue_id)
+        return placed
+
+    @property
+    def settles_at_once(self) -> bool:
+        """True when no sender has to wait: asynchronous flush and no synchronous replication."""
+        config = self._config
+        return (
+            config.flush_disk_type is FlushDiskType.ASYNC_FLUSH
+            and config.broker_role is not BrokerRole.SYNC_MASTER
+        )
+
+    def settle(self, placed: Sequence[Placed]) -> Deferred[ResponseCode]:
+        """Fires with the status for the last of `placed`, and thereby for all of them.
+
+        SUCCESS, FLUSH_DISK_TIMEOUT, SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT; a bad status of the slave
+        wins over a bad one of the disk. Fails with RequestRefused when the disk failed.
+        """
+        commit_log_offset, size, _ = placed[-1]
+        end = commit_log_offset + size
+        on_disk = self._flushed(end)
+        if self._config.broker_role is not BrokerRole.SYNC_MASTER:
+            return on_disk
+        on_slave = self._replicas.acknowledged(end)
+        return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))
+
+    def _flushed(self, end: int) -> Deferred[ResponseCode]:
+        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+            return succeed(ResponseCode.SUCCESS)
+        waiting = self._flushes.durable(end, self._config.sync_flush_timeout / 1000)
+        return waiting.addCallbacks(lambda _: ResponseCode.SUCCESS, _flush_failed)
+
+
+def _flush_failed(failure: Failure) -> ResponseCode:
+    if failure.check(FlushTimeout):
+        return ResponseCode.FLUSH_DISK_TIMEOUT
+    failure.trap(StoreError)
+    raise unavailable(f"The message may be lost, flushing it failed: {failure.value}")

@@ -1,0 +1,64 @@
+"""Answers to sends: every one names the region and says whether tracing is on, refusals too.
+
+Java clients read these extra fields without looking whether there are any (`spec/headers.yaml`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.protocol import answers
+from rocketmq_tx.protocol.codes import ResponseCode, SerializeType
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.frame_codec import encode_frame
+from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
+from rocketmq_tx.protocol.message_ids import pack_host
+from rocketmq_tx.store.append import Placed
+
+
+class SendAnswers:
+    """Encoded answers of one broker; `settings_changed` takes over region and trace switch."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._broker = settings.broker
+        self.store_host = pack_host(settings.broker.broker_ip1.strip("[]"), settings.server.listen_port)
+        """This broker's address as records and message ids hold it."""
+        self._id_start = self.store_host.hex().upper().encode()
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        broker = self._broker
+        self._region = in_hash_map_order(
+            {answers.MSG_REGION: broker.region_id, answers.TRACE_ON: "true" if broker.trace_on else "false"}
+        )
+        self._stored = answers.SendAnswers(broker.region_id, broker.trace_on)
+        self._success = self._stored.json
+
+    def refused(self, frame: Frame, refusal: RequestRefused) -> bytes:
+        """The message was not stored."""
+        answer = frame.answer(refusal.code, refusal.remark)
+        answer.ext_fields = dict(self._region)
+        return encode_frame(answer)
+
+    def stored(self, frame: Frame, status: ResponseCode, queue_id: int, placed: Sequence[Placed]) -> bytes:
+        """The message, or every one of a batch, was stored; `status` may still say "not yet on disk"."""
+        return self.encode(frame.serialize, status, frame.opaque, queue_id, placed)
+
+    def encode(
+        self,
+        serialize: SerializeType,
+        status: ResponseCode,
+        opaque: int,
+        queue_id: int,
+        placed: Sequence[Placed],
+    ) -> bytes:
+        """The same by the values that count."""
+        start = self._id_start
+        ids = b",".join([b"%b%016X" % (start, place.commit_log_offset) for place in placed])
+        return self._stored.encode(serialize, status, opaque, ids, queue_id, placed[0].queue_offset)
+
+    def success(self, opaque: int, queue_id: int, commit_log_offset: int, queue_offset: int) -> bytes:
+        """One message was stored, asked for in JSON: the hot case."""
+        return self._success(opaque, b"%b%016X" % (self._id_start, commit_log_offset), queue_id, queue_offset)
