@@ -57,7 +57,7 @@ class Daemon(Service):
         self._reactor = reactor
         self._run_in = run_in
         self._exit_code_of = exit_code_of
-        self._complain = complain or complain_on_stderr
+        self._complain = complain or self._log_and_complain
         self._polls_for_stop = polls_for_stop
         self._service: IService | None = None
         self._run_file: RunFile | None = None
@@ -92,11 +92,13 @@ class Daemon(Service):
         self.exit_code = self._exit_code_of(failure)
         if not failure.check(OperatorError, RocketMQError, OSError, BindError):
             self.log.failure("start failed unexpectedly: kind={kind}", failure, kind=self._kind)
-        sentence = f"{self._kind}: {sentence_of(failure)}"
-        self.log.critical("{sentence}", sentence=sentence)
-        self._complain(sentence)
+        self._complain(f"{self._kind}: {sentence_of(failure)}")
         self._service = None
         self._reactor.callWhenRunning(self._stop_reactor)
+
+    def _log_and_complain(self, sentence: str) -> None:
+        self.log.critical("{sentence}", sentence=sentence)
+        complain_on_stderr(sentence)
 
     def _stopped(self, result: Any) -> Any:
         if self._stop_poll is not None and self._stop_poll.running:

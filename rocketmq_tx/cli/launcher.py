@@ -18,7 +18,7 @@ from twisted.application.service import IService
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
-from rocketmq_tx.cli.daemon import Daemon, prepare_reactor
+from rocketmq_tx.cli.daemon import Daemon, complain_on_stderr, prepare_reactor
 from rocketmq_tx.cli.logs import begin_logging_to_stderr
 from rocketmq_tx.config.given import ConfigFileMissing
 from rocketmq_tx.config.listing import all_lines, important_lines
@@ -104,7 +104,11 @@ class Launcher:
         core: Any = reactor
         prepare_reactor(core)
         daemon = Daemon(
-            self.kind, lambda: self.make(settings, core, announce), core, exit_code_of=exit_code_of
+            self.kind,
+            lambda: self.make(settings, core, announce),
+            core,
+            exit_code_of=exit_code_of,
+            complain=complain_on_stderr,  # where the log goes, too: said once
         )
         core.addSystemEventTrigger("before", "shutdown", daemon.stopService)
         core.callWhenRunning(daemon.startService)
