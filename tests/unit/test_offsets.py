@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +14,7 @@ from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import NO_OFFSET, ConsumerOffsets
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
-
-T = TypeVar("T")
+from tests.unit.broker_parts import MemoryFile
 
 
 class Table(SynchronousTestCase):
@@ -100,24 +99,6 @@ class Table(SynchronousTestCase):
         self.assertEqual(after.snapshot(), before.snapshot())
 
 
-class MemoryFile:
-    """A table file that lives in memory and can refuse to be written."""
-
-    def __init__(self) -> None:
-        self.data: bytes | None = None
-        self.writes = 0
-        self.fails = False
-
-    def load(self, parse: Callable[[bytes], T]) -> T | None:
-        return None if self.data is None else parse(self.data)
-
-    def save(self, data: bytes) -> None:
-        if self.fails:
-            raise StoreError("no space left on the disk of consumerOffset.json")
-        self.data = data
-        self.writes += 1
-
-
 def at_once(call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
     return execute(call, *arguments)
 
@@ -146,15 +127,20 @@ class Keeping(SynchronousTestCase):
         self.offsets.commit("g", "t", 0, 42)
         self.assertIsNone(self.keeper.save_changed())
         self.keeper.save_now()
-        self.assertEqual(self.file.writes, 1)
+        self.assertEqual(len(self.file.saved), 1)
 
     def test_a_write_that_failed_is_tried_again(self) -> None:
         self.offsets.commit("g", "t", 0, 42)
-        self.file.fails = True
+        self.file.broken = True
         self.failureResultOf(self.keeper.save_changed(), StoreError)
-        self.file.fails = False
+        self.file.broken = False
         self.keeper.save_changed()
         self.assertEqual(self.reloaded().query("g", "t", 0), 42)
+
+    def test_a_file_that_holds_no_table_is_no_empty_table(self) -> None:
+        for content in (b"garbage", b'{"offsetTable":{"t@g":[1,2]}}', b"[]"):
+            keeper = OffsetFile(self.offsets, MemoryFile(content), at_once)
+            self.assertRaises(ValueError, keeper.load)
 
     def test_a_commit_during_a_write_is_written_by_the_next_one(self) -> None:
         waiting: list[tuple[Deferred[Any], Callable[[], object]]] = []
