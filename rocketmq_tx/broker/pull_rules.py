@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from rocketmq_tx.broker.tag_filter import CACHED_CHARS_MAX
 from rocketmq_tx.errors import HeaderError, MessageError, RequestRefused
 from rocketmq_tx.protocol.bodies import MessageModel
 from rocketmq_tx.protocol.bodies.heartbeat import EXPRESSION_TAG
@@ -31,6 +32,8 @@ SUBSCRIPTION = int(PullSysFlag.SUBSCRIPTION)
 
 
 TAG_TYPES = frozenset((None, "", EXPRESSION_TAG))
+
+INLINE_SUBSCRIPTIONS_MAX = 1000
 
 
 class Admission(NamedTuple):
@@ -58,6 +61,7 @@ class PullRules:
         self._find_group = find_group
         self._find_topic = find_topic
         self._find_consumers = find_consumers
+        self._inline = InlineSubscriptions()
 
     def admit(self, header: PullMessageRequestHeader, consumer_host: str, consumer_port: int) -> Admission:
         config = self._config
@@ -74,7 +78,7 @@ class PullRules:
         topic = self._find_topic(header.topic)
         check_topic(header, topic, consumer_host, consumer_port)
         if header.sys_flag & SUBSCRIPTION:
-            subscription = inline_subscription(header)
+            subscription = self._inline.of(header)
         else:
             subscription = registered_subscription(header, group, self._find_consumers(header.consumer_group))
         check_filter(subscription)
@@ -99,8 +103,25 @@ def check_topic(
         )
 
 
-def inline_subscription(header: PullMessageRequestHeader) -> SubscriptionData:
-    """The subscription that came with the pull itself (7)."""
+class InlineSubscriptions:
+    """Subscriptions that come with the pull itself (7), each built once for all the pulls that repeat it."""
+
+    def __init__(self) -> None:
+        self._built: dict[tuple[str, str | None, str | None], SubscriptionData] = {}
+
+    def of(self, header: PullMessageRequestHeader) -> SubscriptionData:
+        key = (header.topic, header.subscription, header.expression_type)
+        subscription = self._built.get(key)
+        if subscription is None:
+            subscription = _build(header)
+            if len(self._built) >= INLINE_SUBSCRIPTIONS_MAX:
+                self._built.clear()
+            if len(header.subscription or "") <= CACHED_CHARS_MAX:
+                self._built[key] = subscription
+        return subscription
+
+
+def _build(header: PullMessageRequestHeader) -> SubscriptionData:
     try:
         return build_subscription(header.topic, header.subscription, header.expression_type or EXPRESSION_TAG)
     except MessageError as error:

@@ -17,6 +17,8 @@ TagMatch = Callable[[int], bool]
 ALL_TAGS = frozenset((None, "", "*"))
 CACHED_FILTERS_MAX = 10_000
 """One for each topic of each group is the normal need; more are made again."""
+CACHED_CHARS_MAX = 1000
+"""Longer expressions are built each time: the cache must not become a way to fill our memory."""
 
 
 class TagFilters:
@@ -34,9 +36,10 @@ class TagFilters:
         if entry is not None:
             return entry[1]
         matches = build_tag_filter(subscription)
-        if len(self._built) >= CACHED_FILTERS_MAX:
-            self._built.clear()
-        self._built[id(subscription)] = (subscription, matches)
+        if len(subscription.sub_string or "") <= CACHED_CHARS_MAX:
+            if len(self._built) >= CACHED_FILTERS_MAX:
+                self._built.clear()
+            self._built[id(subscription)] = (subscription, matches)
         return matches
 
 
