@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MessageModel,
         SubscriptionData,
     )
+    from rocketmq_tx.protocol.codes import LanguageCode
     from rocketmq_tx.remoting.peer import Peer
 
 CLIENT_EXPIRED_S = 120.0
@@ -37,7 +38,7 @@ class ClientConnection:
 
     peer: Peer
     client_id: str
-    language: int
+    language: LanguageCode | int
     version: int
     seen_at_s: float
     """Monotonic seconds of the last heartbeat."""
