@@ -1,0 +1,45 @@
+"""Serves LOCK_BATCH_MQ and UNLOCK_BATCH_MQ: orderly consumers lease the queues that they consume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rocketmq_tx.broker.queue_locks import QueueLocks
+from rocketmq_tx.errors import BodyError
+from rocketmq_tx.protocol.bodies import LockBatchRequestBody, LockBatchResponseBody, UnlockBatchRequestBody
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.remoting.registry import Reply, serves
+
+if TYPE_CHECKING:
+    from rocketmq_tx.protocol.frame import Frame
+    from rocketmq_tx.remoting.peer import Peer
+
+
+class LockRequests:
+    """`now_s` is the monotonic clock in seconds: leases must not end early because the calendar jumped."""
+
+    def __init__(self, locks: QueueLocks, now_s: Callable[[], float]) -> None:
+        self._locks = locks
+        self._now_s = now_s
+
+    @serves(RequestCode.LOCK_BATCH_MQ)
+    def lock(self, peer: Peer, frame: Frame, header: None) -> Reply:
+        """Answers with the queues that the client holds now; the others belong to somebody else."""
+        if not frame.body:
+            raise BodyError("the request has no body, a LockBatchRequestBody is needed")
+        request = LockBatchRequestBody.from_bytes(frame.body)
+        held = self._locks.lock(request.consumer_group, request.client_id, request.mq_set, self._now_s())
+        return Reply(body=LockBatchResponseBody(lock_ok_mq_set=held).to_bytes())
+
+    @serves(RequestCode.UNLOCK_BATCH_MQ)
+    def unlock(self, peer: Peer, frame: Frame, header: None) -> Reply:
+        if not frame.body:
+            raise BodyError("the request has no body, an UnlockBatchRequestBody is needed")
+        request = UnlockBatchRequestBody.from_bytes(frame.body)
+        self._locks.unlock(request.consumer_group, request.client_id, request.mq_set)
+        return Reply()
+
+    def drop_expired(self) -> None:
+        """Periodic work: frees what nobody renewed."""
+        self._locks.drop_expired(self._now_s())

@@ -1,0 +1,66 @@
+"""Serves look-ups of single messages: by key (QUERY_MESSAGE), by place (VIEW_MESSAGE_BY_ID).
+
+Facts: spec/processors.yaml (QueryMessageProcessor).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rocketmq_tx.errors import RequestRefused, StoreError
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.headers import (
+    QueryMessageRequestHeader,
+    QueryMessageResponseHeader,
+    ViewMessageRequestHeader,
+)
+from rocketmq_tx.remoting.registry import Reply, serves
+
+if TYPE_CHECKING:
+    from rocketmq_tx.config.store import MessageStoreConfig
+    from rocketmq_tx.protocol.frame import Frame
+    from rocketmq_tx.remoting.peer import Peer
+    from rocketmq_tx.store.message_store import MessageStore
+
+UNIQUE_KEY_QUERY = "_UNIQUE_KEY_QUERY"
+"""An extra field beside the header: the key is a unique id, and the broker chooses how many to return."""
+
+
+class QueryRequests:
+    """Answers with records as they are stored."""
+
+    def __init__(self, config: MessageStoreConfig, store: MessageStore) -> None:
+        self._config = config
+        self._store = store
+
+    @serves(RequestCode.QUERY_MESSAGE)
+    def by_key(self, peer: Peer, frame: Frame, header: QueryMessageRequestHeader) -> Reply:
+        """The newest messages with a key, oldest first, stored between two times."""
+        most = header.max_num
+        if (frame.ext_fields or {}).get(UNIQUE_KEY_QUERY) == "true":
+            most = self._config.default_query_max_num
+        found = self._store.query_by_key(
+            header.topic, header.key, most, header.begin_timestamp, header.end_timestamp
+        )
+        answer = QueryMessageResponseHeader(
+            index_last_update_timestamp=found.index_last_update_timestamp,
+            index_last_update_phyoffset=found.index_last_update_offset,
+        )
+        if not found.body:
+            return Reply(
+                ResponseCode.QUERY_NOT_FOUND,
+                "can not find message, maybe time range not correct",
+                answer,
+            )
+        return Reply(header=answer, body=found.body)
+
+    @serves(RequestCode.VIEW_MESSAGE_BY_ID)
+    def by_place(self, peer: Peer, frame: Frame, header: ViewMessageRequestHeader) -> Reply:
+        """The record that begins at a commit log offset, which is part of an offset message id."""
+        try:
+            record = self._store.record_at(header.offset)
+        except StoreError as error:
+            raise RequestRefused(
+                ResponseCode.SYSTEM_ERROR, f"can not find message by the offset, {header.offset}"
+            ) from error
+        return Reply(body=record)
