@@ -107,6 +107,8 @@ class Appender:
                 raise MessageError(f"a message cannot be stored as it is: {error}") from error
             raise
         self._queues.dirty.update(touched)
+        self._log.last_record_at = placed[-1][0]
+        self._log.last_store_timestamp = now_ms
         return placed
 
     def _build(

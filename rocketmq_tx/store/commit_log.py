@@ -39,6 +39,9 @@ class CommitLog:
         self.written_to = 0
         self.trusted_from = 0
         """Records from here on were written by this process or verified when it started."""
+        self.last_record_at = -1
+        """Where the newest record begins; -1 when the log is empty or nothing is known of it."""
+        self.last_store_timestamp = 0
         self.directory_changed = False
         """A segment was made or removed since the directory was last synced."""
         self._last_file: DiskFile | None = None
@@ -47,6 +50,16 @@ class CommitLog:
     @property
     def min_offset(self) -> int:
         return self.segments.first
+
+    def load(self) -> None:
+        """Finds the segments, whose size on disk counts; the configured one is for a new log."""
+        segments = self.segments
+        sizes = segments.sizes_on_disk()
+        if sizes:
+            largest = max(sizes)
+            segments.segment_size = max(largest, self.segment_size) if len(sizes) == 1 else largest
+            self.segment_size = segments.segment_size
+        segments.load()
 
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""
@@ -78,6 +91,15 @@ class CommitLog:
             self._take_back(before, error)
             raise
         self.written_to = end
+
+    def sync_from(self, offset: int) -> None:
+        """Waits until everything from `offset` on is on the device, names of files included."""
+        at = self.segments.start_of(offset)
+        while at < self.written_to:
+            self.segments.file(at).sync()
+            at += self.segment_size
+        self.segments.sync_directory()
+        self.directory_changed = False
 
     def _take_back(self, offset: int, error: StoreError) -> None:
         """Makes the bytes behind `offset` zeros; needs no room on the disk, since cutting frees it."""

@@ -6,7 +6,7 @@ built again from the commit log. Facts: `spec/store.yaml`, consume_queue.
 
 from __future__ import annotations
 
-from rocketmq_tx.errors import MessageError
+from rocketmq_tx.errors import MessageError, StoreDamaged
 from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 
@@ -47,10 +47,23 @@ class ConsumeQueue:
     def directory(self) -> str:
         return self._files.directory
 
-    def load(self) -> None:
-        """Finds the files; how far they are filled is for `find_end` to say."""
-        self._files.load()
-        self._files.extend_short_files()
+    def load(self, file_size: int) -> bool:
+        """Finds the files; how far they are filled is for `find_end` to say.
+
+        False when one is missing between others: then all are removed, since the log has it all.
+        """
+        self._files.segment_size = file_size
+        try:
+            self._files.load()
+            self._files.extend_short_files()
+        except StoreDamaged:
+            self._files.remove_all()
+            return False
+        return True
+
+    def sizes_on_disk(self) -> list[int]:
+        """Sizes of its files, by offset."""
+        return self._files.sizes_on_disk()
 
     def find_end(self, log_min_offset: int, log_end: int) -> None:
         """Keeps the entries of messages that begin before `log_end`; cuts the rest, whatever it is.

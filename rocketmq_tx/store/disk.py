@@ -95,7 +95,7 @@ class Disk(Protocol):
         """Of the file system that holds the path, or its nearest existing parent."""
 
     def lock(self, path: str) -> Lock | None:
-        """Locks byte 0 of a file, made where needed; None when somebody holds it."""
+        """Locks byte 0 of a file, made where needed; None when anybody holds it, this process included."""
 
 
 def disk_error(action: str, path: str, offset: int | None, error: OSError) -> StoreError:

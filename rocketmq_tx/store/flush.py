@@ -17,11 +17,20 @@ from rocketmq_tx.store.disk import Disk, DiskFile
 class FlushJob:
     """Syncs what the log held when the job was made. `run` touches no state of the store."""
 
-    def __init__(self, disk: Disk, files: list[DiskFile], directory: str | None, flush_to: int) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        files: list[DiskFile],
+        directory: str | None,
+        flush_to: int,
+        earlier: tuple[FlushJob, ...],
+    ) -> None:
         self._disk = disk
         self._files = files
         self._directory = directory
         self.flush_to = flush_to
+        self.earlier = earlier
+        """Jobs that had not ended when this one was begun."""
         self.done = False
         self.error: StoreError | None = None
 
@@ -35,6 +44,15 @@ class FlushJob:
         except StoreError as error:
             self.error = error
         self.done = True
+
+    def uncovered(self) -> StoreError | None:
+        """Why what it covers cannot be counted on yet, after it has run: its own error, or an earlier job."""
+        if self.error is not None:
+            return self.error
+        for job in self.earlier:
+            if job.error is not None or not job.done:
+                return job.error or StoreError("a flush that was begun earlier has not ended")
+        return None
 
 
 class LogFlusher:
@@ -58,10 +76,14 @@ class LogFlusher:
         self.flushed_to = self._handed_out_to = offset
 
     def begin(self) -> FlushJob | None:
-        """A job for everything written and not yet flushed; None when there is nothing or one failed."""
-        log = self._log
-        if self.failure is not None or log.written_to <= self._handed_out_to:
+        """A job for everything written since the last one; None when there is nothing or one failed."""
+        if self.failure is not None or self._log.written_to <= self._handed_out_to:
             return None
+        return self.begin_again()
+
+    def begin_again(self) -> FlushJob:
+        """A job for everything that is not known to be flushed, whether another job is at it or not."""
+        log = self._log
         files = []
         # Work that is already in flight is synced again: its own job may still fail.
         at = log.segments.start_of(self.flushed_to)
@@ -70,7 +92,7 @@ class LogFlusher:
             at += log.segment_size
         directory = log.segments.directory if log.directory_changed else None
         log.directory_changed = False
-        job = FlushJob(self._disk, files, directory, log.written_to)
+        job = FlushJob(self._disk, files, directory, log.written_to, tuple(self._running))
         self._running.append(job)
         self._handed_out_to = job.flush_to
         return job
@@ -79,6 +101,7 @@ class LogFlusher:
         """Takes back a job that has run; returns `flushed_to`. StoreError when it or one before failed."""
         while self._running and self._running[0].done:
             ended = self._running.popleft()
+            ended.earlier = ()
             if ended.error is not None and self.failure is None:
                 self.failure = ended.error
                 self._failed(ended.error)

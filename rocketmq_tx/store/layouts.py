@@ -60,7 +60,7 @@ INDEX_ENTRY_BYTES = 20
 
 CHECKPOINT_BYTES = 4096
 CHECKPOINT_CLAIM_AT = 1024
-CheckpointTimes = Struct("commit_log" / Int64sb, "queues" / Int64sb, "index" / Int64sb)
+CheckpointTimes = Struct("commit_log_ms" / Int64sb, "queues_ms" / Int64sb, "index_ms" / Int64sb)
 """What Apache reads: store times (epoch ms) up to which each part is on disk."""
 CLAIM_MAGIC = b"RMQTXCK1"
 CheckpointClaim = Struct(

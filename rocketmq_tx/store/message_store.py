@@ -11,16 +11,39 @@ from collections.abc import Callable, Iterable, Sequence
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.store.append import Appender, NewMessage, PendingKeys, Placed
+from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.disk import Disk, Lock
+from rocketmq_tx.store.disk_use import DiskUse, disk_use
+from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
+from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.store.key_query import KeyQuery, QueryResult
+from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.lock_file import lock_store
+from rocketmq_tx.store.log_walk import walk
+from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pull import GetResult, GetStatus, Matches, Puller
 from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.records import Verdict, facts
+from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
+from rocketmq_tx.store.time_search import offset_by_time
 
-__all__ = ["GetResult", "GetStatus", "MessageStore", "NewMessage", "Placed"]
+__all__ = [
+    "GetResult",
+    "GetStatus",
+    "MessageStore",
+    "NewMessage",
+    "Placed",
+    "QueryResult",
+    "RecoveryReport",
+]
 
 DEFAULT_MEMORY_BYTES = 8 << 30
+PENDING_KEYS_MAX = 16_384
+"""So many messages may wait for the index; then the next append enters their keys."""
 
 
 def _ignore(sentence: str) -> None:
@@ -54,21 +77,99 @@ class MessageStore:
             config.store_path_commit_log or f"{root}/commitlog",
             config.mapped_file_size_commit_log,
         )
-        self._queues = QueueTable(self._files, f"{root}/consumequeue", config.mapped_file_size_consume_queue)
+        queue_bytes = -(-config.mapped_file_size_consume_queue // QUEUE_ENTRY_BYTES) * QUEUE_ENTRY_BYTES
+        self._queues = QueueTable(self._files, f"{root}/consumequeue", queue_bytes)
+        self._root = root
+        self._lock: Lock | None = None
+        self._dispatched_to = 0
         self._pending_keys: PendingKeys = []
+        self._index = MessageIndex(
+            self._files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, self._pending_keys
+        )
+        self._deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
+        self._dispatcher = Dispatcher(self._queues, self._pending_keys, self._deleted, config.delay_levels_ms)
         self._appender = Appender(self._log, self._queues, self._pending_keys, store_host)
         self._puller = Puller(config, self._log, memory_bytes, notice)
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
+        self._checkpointer = Checkpointer(
+            disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
+        )
 
-    # -- opening and closing ----------------------------------------------------------------------------
+    # -- opening and closing -------------------------------------------------------------------------------
 
-    def open(self, now_ms: int) -> None:
-        """Locks the directory and recovers what is in it."""
+    def open(self, now_ms: int) -> RecoveryReport:
+        """Locks the directory and recovers what is in it.
+
+        StoreLocked when another broker has it, StoreDamaged when it cannot be opened safely, StoreError when
+        the disk fails. May take long after a crash; nothing else may be called meanwhile.
+        """
+        disk, root = self._disk, self._root
+        self._lock = lock_store(disk, root)
+        try:
+            report = self._recover(now_ms)
+            disk.create(f"{root}/abort", 0)
+            disk.sync_directory(root)
+        except BaseException:
+            self._lock.release()
+            raise
+        for warning in report.warnings:
+            self.notice(warning)
         del self._refusals["open"]
+        return report
+
+    def _recover(self, now_ms: int) -> RecoveryReport:
+        disk, config, log = self._disk, self.config, self._log
+        clean = disk.file_size(f"{self._root}/abort") is None
+        checkpoint = self._checkpointer.read()
+        self._deleted.load()
+        configured = log.segment_size
+        log.load()
+        broken = self._queues.load()
+        recovery = Recovery(
+            log,
+            self._queues,
+            self._index if config.message_index_enable else None,
+            self._dispatcher,
+            self._deleted,
+            checkpoint,
+            clean,
+            config.check_crc_on_recover,
+            lambda: self._write_derived(now_ms),
+            bool(broken),
+        )
+        report = recovery.run()
+        if log.segment_size != configured:
+            report.warnings.append(
+                f"the commit log has segments of {log.segment_size} bytes and keeps them; "
+                f"mappedFileSizeCommitLog={configured} is for a new one"
+            )
+        self._dispatched_to = log.written_to
+        if recovery.flushed_to < log.written_to:
+            # A process that was killed has left writes that nobody has synced.
+            log.sync_from(recovery.flushed_to)
+        self._flusher.start_at(log.written_to)
+        if report.records_walked:
+            self.save_checkpoint(now_ms)
+        return report
 
     def close(self, now_ms: int) -> None:
-        """Writes and syncs everything, so that the next start has nothing to recover."""
+        """Writes and syncs everything, so that the next start has nothing to recover; lets the lock go.
+
+        After a failed flush the next start is one after a crash. StoreError when something cannot be written
+        now; then, too.
+        """
+        if self._lock is None:
+            return
         self.refuse("open", "the message store has been shut down")
+        try:
+            if self._flusher.failure is None:
+                self.save_checkpoint(now_ms)
+                self._disk.remove(f"{self._root}/abort")
+                self._disk.sync_directory(self._root)
+        finally:
+            self._files.forget_all()
+            self._lock.release()
+            self._lock = None
 
     # -- writing ----------------------------------------------------------------------------------------
 
@@ -81,7 +182,38 @@ class MessageStore:
         """
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
-        return self._appender.append_all(messages, now_ms, whole)
+        placed = self._appender.append_all(messages, now_ms, whole)
+        self._dispatched_to = self._log.written_to
+        if len(self._pending_keys) > PENDING_KEYS_MAX:
+            self._bound_pending_keys(now_ms)
+        return placed
+
+    def _bound_pending_keys(self, now_ms: int) -> None:
+        """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""
+        try:
+            self.write_index(now_ms)
+        except StoreError as error:
+            self.refuse("index", f"the message index cannot be written: {error}")
+
+    def append_raw(self, data: bytes, start: int) -> None:
+        """Appends bytes of a master's log, which begin at `start`, the end of ours, within one segment.
+
+        Whole records are entered into queues and index; a record's last part may come with the next call.
+        """
+        log = self._log
+        if self._refusals:
+            raise StoreUnavailable("; ".join(self._refusals.values()))
+        if start != log.written_to:
+            raise StoreError(f"the log ends at {log.written_to}: bytes that begin at {start} do not fit")
+        log.append([(start, data)], start + len(data))
+        for step in walk(log, self._dispatched_to, check_crc=False, skip_gaps=False):
+            if step.offset + step.size > log.written_to:
+                break
+            if step.verdict is Verdict.WHOLE:
+                record = facts(step.data, step.at)
+                self._dispatcher.enter(record, queue=True, index=True, fill_gaps=True)
+                log.last_record_at, log.last_store_timestamp = step.offset, record.store_timestamp
+            self._dispatched_to = step.offset + step.size
 
     def refuse(self, cause: str, sentence: str) -> None:
         """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""
@@ -133,6 +265,48 @@ class MessageStore:
         """(topic, queue id) of every queue."""
         return list(self._queues.queues)
 
+    def entry_at(self, topic: str, queue_id: int, queue_offset: int) -> tuple[int, int, int] | None:
+        """(commit log offset, size, tags code) of a queue's message; None when the queue has not got it."""
+        queue = self._queues.queues.get((topic, queue_id))
+        if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
+            return None
+        return queue.entry(queue_offset)
+
+    def store_time_at(self, topic: str, queue_id: int, queue_offset: int) -> int:
+        """Store time (epoch ms) of a queue's message; -1 when there is none."""
+        entry = self.entry_at(topic, queue_id, queue_offset)
+        return -1 if entry is None else self._log.store_timestamp(entry[0])
+
+    def earliest_store_time(self, topic: str, queue_id: int) -> int:
+        """Store time (epoch ms) of a queue's oldest message; -1 when it is empty."""
+        return self.store_time_at(topic, queue_id, self.queue_offsets(topic, queue_id)[0])
+
+    def offset_by_time(self, topic: str, queue_id: int, timestamp: int) -> int:
+        """The queue offset of the message stored at that time (epoch ms), or nearest to it; 0 without any."""
+        queue = self._queues.queues.get((topic, queue_id))
+        if queue is None:
+            return 0
+        return offset_by_time(queue, timestamp, self._log.min_offset, self._log.store_timestamp)
+
+    def query_by_key(
+        self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = True
+    ) -> QueryResult:
+        """Messages with this unique key, or with it among their keys, stored in that time, oldest first.
+
+        At most `max_count`, the newest ones; maxMsgsNumBatch is the limit of all.
+        """
+        self.write_index(self._log.last_store_timestamp)
+        query = KeyQuery(topic, key, begin_ms, end_ms, may_block)
+        return query.run(
+            self._index, self._log, self._deleted, min(max_count, self.config.max_msgs_num_batch)
+        )
+
+    def delete_topic(self, topic: str) -> None:
+        """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
+        self._deleted.add(topic, self._log.written_to)
+        self._queues.remove_topic(topic)
+        self.save_checkpoint(self._log.last_store_timestamp)
+
     @property
     def min_offset(self) -> int:
         """Commit log offset of the oldest segment."""
@@ -165,5 +339,44 @@ class MessageStore:
         self.notice(f"no more messages are taken: {error}")
 
     def flush_queues(self, now_ms: int, thorough: bool = False) -> None:
-        """Writes queue entries that wait in memory."""
+        """Writes queue entries and keys that wait in memory; `thorough` makes a checkpoint and blocks."""
+        if thorough:
+            self.save_checkpoint(now_ms)
+        else:
+            self._write_derived(now_ms)
+
+    def write_index(self, now_ms: int) -> None:
+        """Enters the keys that wait in memory: a small bite every few milliseconds is best."""
+        if self.config.message_index_enable:
+            self._index.write(now_ms)
+        else:
+            self._pending_keys.clear()
+        self.accept("index")
+
+    def _write_derived(self, now_ms: int) -> None:
         self._queues.write_dirty()
+        self.write_index(now_ms)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def begin_checkpoint(self, now_ms: int) -> CheckpointJob:
+        """Writes what waits in memory; call the job's `run` in a thread, then hand it to `finish_checkpoint`.
+
+        One at a time. StoreError when something cannot be written.
+        """
+        self._write_derived(now_ms)
+        return self._checkpointer.begin(self._dispatched_to, self.config.message_index_enable)
+
+    def finish_checkpoint(self, job: CheckpointJob) -> None:
+        """Takes back a job that has run. StoreError when it failed; what it was to sync stays due."""
+        self._checkpointer.finish(job)
+
+    def save_checkpoint(self, now_ms: int) -> None:
+        """All of it at once, waiting for the device."""
+        job = self.begin_checkpoint(now_ms)
+        job.run()
+        self.finish_checkpoint(job)
+
+    def disk_use(self) -> list[DiskUse]:
+        """How full the file systems under the commit log and the queues are."""
+        return [disk_use(self._disk, path) for path in (self._log.segments.directory, self._queues.directory)]

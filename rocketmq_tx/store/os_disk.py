@@ -199,6 +199,9 @@ class PortableDisk:
 
     def lock(self, path: str) -> Lock | None:
         self.make_directory(os.path.dirname(path))
+        path = os.path.realpath(path)
+        if path in _locked_here:
+            return None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o644)
         except OSError as error:
@@ -236,12 +239,17 @@ class OsDisk(PortableDisk):
         return Space(facts.f_blocks * unit, facts.f_bfree * unit, facts.f_bavail * unit)
 
 
+_locked_here: set[str] = set()
+"""Locks belong to a process, and closing any descriptor of the file gives them up: look here first."""
+
+
 class OsLock:
     """An advisory lock as Java's `FileChannel.tryLock(0, 1, false)` takes it, so it keeps Apache out, too."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
         self._descriptor: int | None = descriptor
+        _locked_here.add(path)
 
     def write(self, content: bytes) -> None:
         if self._descriptor is None:
@@ -257,6 +265,7 @@ class OsLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            _locked_here.discard(self._path)
 
 
 def _lock_byte_0(descriptor: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
-from rocketmq_tx.store.segments import OpenFiles, segment_starts
+from rocketmq_tx.store.segments import OpenFiles
 
 QueueKey = tuple[str, int]
 
@@ -34,31 +34,21 @@ class QueueTable:
             self.queues[topic, queue_id] = queue
         return queue
 
-    def load(self) -> None:
-        """Finds the queues on disk. The size of the files that are there wins over the configured one."""
+    def load(self) -> list[str]:
+        """Finds the queues on disk; returns the directories of those that were broken and removed.
+
+        The size of the files that are there wins over the configured one.
+        """
         disk = self._files.disk
-        found = []
         for topic in disk.names(self.directory):
             for name in disk.names(f"{self.directory}/{topic}"):
                 if name.isdecimal() and disk.is_directory(f"{self.directory}/{topic}/{name}"):
-                    found.append((topic, int(name)))
-        if found:
-            self.file_size = self._size_on_disk(found) or self.file_size
-        for topic, queue_id in found:
-            self.get(topic, queue_id).load()
-
-    def _size_on_disk(self, found: list[QueueKey]) -> int | None:
-        """Distance of two files of one queue where there are two, else the largest file."""
-        largest = 0
-        for topic, queue_id in found:
-            directory = f"{self.directory}/{topic}/{queue_id}"
-            starts = segment_starts(self._files.disk.names(directory))
-            if len(starts) > 1:
-                return starts[1] - starts[0]
-            for start in starts:
-                size = self._files.disk.file_size(f"{directory}/{start:020d}") or 0
-                largest = max(largest, size - size % QUEUE_ENTRY_BYTES)
-        return largest or None
+                    self.get(topic, int(name))
+        sizes = [size for queue in self for size in queue.sizes_on_disk()]
+        largest = max(sizes, default=0)
+        if largest >= QUEUE_ENTRY_BYTES:
+            self.file_size = largest - largest % QUEUE_ENTRY_BYTES
+        return [queue.directory for queue in self if not queue.load(self.file_size)]
 
     def write_dirty(self) -> None:
         """Writes the entries in memory to their files; on StoreError the rest stays dirty."""

@@ -87,6 +87,12 @@ class SegmentFiles:
                     "the later ones aside"
                 )
 
+    def sizes_on_disk(self) -> list[int]:
+        """Sizes of the files that are there, by offset."""
+        disk = self._files.disk
+        starts = segment_starts(disk.names(self.directory))
+        return [disk.file_size(self.path(start)) or 0 for start in starts]
+
     def extend_short_files(self) -> list[str]:
         """Gives every file its full size by a hole that reads as zeros; returns the paths of short ones."""
         short = []
@@ -166,6 +172,10 @@ class SegmentFiles:
             file = self.file(offset)
             file.truncate(offset % self.segment_size)
             file.truncate(self.segment_size)
+
+    def sync_directory(self) -> None:
+        """Waits until the names of the files are on the device."""
+        self._files.disk.sync_directory(self.directory)
 
     def remove_all(self) -> None:
         """Removes every file."""

@@ -1,0 +1,90 @@
+"""The checkpoint file: what is on the device for certain, so that a start after a crash goes no further back.
+
+Its first 24 bytes are Apache's; behind them stands a claim of ours, which is exact where Apache's store times
+are coarse (`spec/store.yaml`, checkpoint_file; `layouts.CheckpointFile`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+from construct import ConstructError, Container
+
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.layouts import (
+    CHECKPOINT_BYTES,
+    CheckpointClaim,
+    CheckpointFile,
+)
+
+
+class StoreTimes(NamedTuple):
+    """Store times (epoch ms) up to which each part is on the device, as Apache keeps them."""
+
+    commit_log_ms: int = 0
+    queues_ms: int = 0
+    index_ms: int = 0
+
+    @property
+    def safe_ms(self) -> int:
+        """A store time below which Apache takes everything for written: three seconds less than both."""
+        return max(0, min(self.commit_log_ms, self.queues_ms) - 3000)
+
+
+class Claim(NamedTuple):
+    """Ours: see `layouts.CheckpointClaim`."""
+
+    dispatched_to: int
+    last_record_at: int
+    queue_count: int
+    entry_count: int
+    index_name: int
+    index_count: int
+
+
+class Checkpoint(NamedTuple):
+    """What the file says; without a claim when there is none, or when another server wrote after us."""
+
+    times: StoreTimes = StoreTimes()
+    claim: Claim | None = None
+
+
+def encode_checkpoint(times: StoreTimes, claim: Claim) -> bytes:
+    """The content of the file."""
+    packed_claim = CheckpointClaim.build({"times": times._asdict(), **claim._asdict()})
+    content = {"times": times._asdict(), "claim": packed_claim, "claim_crc": zlib.crc32(packed_claim)}
+    return bytes(CheckpointFile.build(content)).ljust(CHECKPOINT_BYTES, b"\0")
+
+
+def decode_checkpoint(content: bytes) -> Checkpoint:
+    """What a file says, whatever it holds: what cannot be right counts as missing."""
+    try:
+        file = CheckpointFile.parse(content.ljust(CHECKPOINT_BYTES, b"\0"))
+        times = _times(file.times)
+        if zlib.crc32(file.claim) != file.claim_crc:
+            return Checkpoint(times)
+        claim = CheckpointClaim.parse(file.claim)
+    except ConstructError:
+        return Checkpoint(times)
+    if _times(claim.times) != times:
+        return Checkpoint(times)
+    return Checkpoint(times, Claim(*(claim[name] for name in Claim._fields)))
+
+
+def _times(parsed: Container[int]) -> StoreTimes:
+    return StoreTimes(*(parsed[name] for name in StoreTimes._fields))
+
+
+def read_checkpoint(disk: Disk, path: str) -> Checkpoint:
+    """What the file at `path` says; an empty checkpoint when it is missing."""
+    if disk.file_size(path) is None:
+        return Checkpoint()
+    return decode_checkpoint(disk.open(path).pread(CHECKPOINT_BYTES, 0))
+
+
+def write_checkpoint(disk: Disk, path: str, times: StoreTimes, claim: Claim) -> None:
+    """Writes and syncs the file; everything claimed must be on the device already."""
+    file = disk.create(path, CHECKPOINT_BYTES)
+    file.pwrite(encode_checkpoint(times, claim), 0)
+    file.sync()

@@ -1,0 +1,139 @@
+"""Making a checkpoint: sync the log, then queues and index, and only then write what may be claimed."""
+
+from __future__ import annotations
+
+from rocketmq_tx.errors import StoreError
+from rocketmq_tx.store.checkpoint import Checkpoint, Claim, StoreTimes, read_checkpoint, write_checkpoint
+from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.flush import FlushJob, LogFlusher
+from rocketmq_tx.store.index_file import IndexSnapshot
+from rocketmq_tx.store.message_index import MessageIndex
+from rocketmq_tx.store.queue_table import QueueTable
+
+NO_INDEX = -1
+"""Claimed as the newest index file by a process that keeps no index: then none counts as complete."""
+
+
+class CheckpointJob:
+    """Takes values, waits for the device, keeps its error; `run` touches no state of the store."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        path: str,
+        flush: FlushJob,
+        queue_paths: set[str],
+        snapshots: list[IndexSnapshot],
+        times: StoreTimes,
+        claim: Claim,
+    ) -> None:
+        self._disk = disk
+        self._path = path
+        self.times = times
+        self._claim = claim
+        self.flush = flush
+        self.queue_paths = queue_paths
+        self.snapshots = snapshots
+        self.error: StoreError | None = None
+
+    def run(self) -> None:
+        """Does all of it; call it in a thread. A StoreError is kept for `finish_checkpoint`."""
+        self.flush.run()
+        self.error = self.flush.uncovered()
+        if self.error is not None:
+            return
+        try:
+            self._run()
+        except StoreError as error:
+            self.error = error
+
+    def _run(self) -> None:
+        directories = set()
+        for path in self.queue_paths:
+            if self._disk.file_size(path) is None:
+                continue  # its topic has been deleted meanwhile
+            self._disk.open(path).sync()
+            directories.update(_parents(path, 3))
+        for snapshot in self.snapshots:
+            snapshot.run()
+            directories.update(_parents(snapshot.path, 1))
+        for directory in sorted(directories):
+            if self._disk.is_directory(directory):
+                self._disk.sync_directory(directory)
+        write_checkpoint(self._disk, self._path, self.times, self._claim)
+
+
+class Checkpointer:
+    """Makes checkpoint jobs from the parts of a store and takes them back; one at a time."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        path: str,
+        log: CommitLog,
+        queues: QueueTable,
+        index: MessageIndex,
+        flusher: LogFlusher,
+    ) -> None:
+        self._disk = disk
+        self._path = path
+        self._log = log
+        self._queues = queues
+        self._index = index
+        self._flusher = flusher
+        self._times = StoreTimes()
+
+    def read(self) -> Checkpoint:
+        """What the file says; later checkpoints never claim less time than it does."""
+        checkpoint = read_checkpoint(self._disk, self._path)
+        self._times = checkpoint.times
+        return checkpoint
+
+    def begin(self, dispatched_to: int, with_index: bool) -> CheckpointJob:
+        """A job that claims what is in the files now: nothing may be waiting in memory."""
+        log, index, before = self._log, self._index, self._times
+        queue_count, entry_count = self._queues.totals()
+        newest = index.files[-1] if index.files else None
+        times = StoreTimes(
+            log.last_store_timestamp or before.commit_log_ms,
+            log.last_store_timestamp or before.queues_ms,
+            max(before.index_ms, index.full_to_timestamp),
+        )
+        claim = Claim(
+            dispatched_to,
+            log.last_record_at,
+            queue_count,
+            entry_count,
+            (newest.name if newest else 0) if with_index else NO_INDEX,
+            newest.index_count if newest else 0,
+        )
+        return CheckpointJob(
+            self._disk,
+            self._path,
+            self._flusher.begin_again(),
+            self._queues.take_unsynced(),
+            index.snapshots(),
+            times,
+            claim,
+        )
+
+    def finish(self, job: CheckpointJob) -> None:
+        """StoreError when the job failed; what it was to sync stays due."""
+        if job.error is not None:
+            self._queues.give_back_unsynced(job.queue_paths)
+            self._index.take_back(job.snapshots)
+        else:
+            self._index.snapshots_written()
+            self._times = job.times
+        self._flusher.finish(job.flush)
+        if job.error is not None:
+            raise job.error
+
+
+def _parents(path: str, levels: int) -> list[str]:
+    found = []
+    for _ in range(levels):
+        path = path.rpartition("/")[0]
+        found.append(path)
+    return found

@@ -1,0 +1,94 @@
+"""Entering records of the log into queues and index: at recovery, and for records that come as raw bytes.
+
+Messages that are appended one by one never come through here. Facts: `spec/store.yaml`, consume_queue and
+index_file; `spec/schedule.yaml`, delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rocketmq_tx.protocol import property_names
+from rocketmq_tx.protocol.java import tags_code
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.protocol.properties import unpack_properties
+from rocketmq_tx.store.append import PendingKeys
+from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.records import (
+    TRANSACTION_MASK,
+    TRANSACTION_NOT_QUEUED,
+    TRANSACTION_ROLLBACK,
+    RecordFacts,
+)
+
+_UNKNOWN_LEVEL_MS = 1000
+
+
+class QueueGap(Exception):
+    """A record's number in its queue is higher than the next free one: entries before it are missing."""
+
+
+class Dispatcher:
+    """Enters one record after another, in the order of the log."""
+
+    def __init__(
+        self,
+        queues: QueueTable,
+        pending_keys: PendingKeys,
+        deleted: DeletedTopics,
+        delay_levels_ms: Sequence[int],
+    ) -> None:
+        self._queues = queues
+        self._pending_keys = pending_keys
+        self._deleted = deleted
+        self._delay_levels_ms = delay_levels_ms
+
+    def enter(self, record: RecordFacts, queue: bool, index: bool, fill_gaps: bool) -> None:
+        """Enters a record into its queue, the index, or both.
+
+        A number that is taken already is left alone. Numbers left out get filler entries with `fill_gaps`,
+        else QueueGap is raised.
+        """
+        topic = record.topic.decode("utf-8", "replace")
+        if self._deleted.is_gone(topic, record.commit_log_offset):
+            return
+        properties = unpack_properties(record.properties)
+        if queue and not record.sys_flag & TRANSACTION_NOT_QUEUED:
+            self._enter_queue(record, topic, properties, fill_gaps)
+        if index and record.sys_flag & TRANSACTION_MASK != TRANSACTION_ROLLBACK:
+            keys = index_keys(properties)
+            if keys:
+                self._pending_keys.append((topic, keys, record.commit_log_offset, record.store_timestamp))
+
+    def _enter_queue(
+        self, record: RecordFacts, topic: str, properties: dict[str, str], fill_gaps: bool
+    ) -> None:
+        queue = self._queues.get(topic, record.queue_id)
+        if record.queue_offset < queue.max_offset:
+            return
+        if record.queue_offset > queue.max_offset:
+            if not fill_gaps:
+                raise QueueGap(f"{topic} queue {record.queue_id} lacks entries before {record.queue_offset}")
+            if queue.max_offset:
+                queue.skip_to(record.queue_offset)
+            else:
+                queue.begin_at(record.queue_offset)
+        queue.put(record.commit_log_offset, record.size, self._code(record, topic, properties))
+        self._queues.dirty.add(queue)
+
+    def _code(self, record: RecordFacts, topic: str, properties: dict[str, str]) -> int:
+        """The hash of the tags; in the schedule topic the time of delivery."""
+        delay = properties.get(property_names.DELAY, "")
+        if topic == SCHEDULE_TOPIC and delay.isdecimal() and int(delay) > 0:
+            levels = self._delay_levels_ms
+            level = min(int(delay), len(levels))
+            return record.store_timestamp + (levels[level - 1] if level else _UNKNOWN_LEVEL_MS)
+        return tags_code(properties.get(property_names.TAGS))
+
+
+def index_keys(properties: dict[str, str]) -> tuple[str, ...]:
+    """What the index finds a message by: its UNIQ_KEY, then each of its KEYS."""
+    unique = properties.get(property_names.UNIQ_KEY)
+    keys = [key for key in properties.get(property_names.KEYS, "").split(property_names.KEY_SEPARATOR) if key]
+    return tuple([unique, *keys] if unique else keys)

@@ -1,0 +1,232 @@
+"""One file of the message index: a header, hash slots, and entries chained from each slot, newest first.
+
+Entries go to the file as they come; the slots stay in memory and follow at checkpoints, then the header. So
+what the header counts is always complete on disk, and whatever a crash leaves beyond is built again from
+the header's `end_offset`. Facts: `spec/store.yaml`, index_file.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.layouts import (
+    INDEX_ENTRY,
+    INDEX_ENTRY_BYTES,
+    INDEX_HEADER,
+    INDEX_HEADER_BYTES,
+    INDEX_SLOT_BYTES,
+)
+from rocketmq_tx.store.segments import OpenFiles
+
+if TYPE_CHECKING:
+    Slots = array[int] | memoryview[int]
+
+_PAGE_SLOTS = 1024
+_MAX_SECONDS = 0x7FFFFFFF
+KeyEntry = tuple[int, int, int]
+"""(hash, commit log offset, store timestamp) of one key."""
+
+
+class IndexSnapshot:
+    """What a checkpoint writes of an index file: slots, then the header. `run` touches no state of it."""
+
+    def __init__(self, disk: Disk, path: str, pages: list[tuple[int, bytes]], header: bytes) -> None:
+        self._disk = disk
+        self.path = path
+        self._pages = pages
+        self._header = header
+
+    def run(self) -> None:
+        """Syncs between the steps, so that slots never name entries that are not on the device."""
+        file = self._disk.open(self.path)
+        file.sync()
+        for page, native in self._pages:
+            file.pwrite(_big_endian(native), INDEX_HEADER_BYTES + page * _PAGE_SLOTS * INDEX_SLOT_BYTES)
+        file.sync()
+        file.pwrite(self._header, 0)
+        file.sync()
+
+    @property
+    def pages(self) -> list[int]:
+        """Numbers of the slot pages it holds."""
+        return [page for page, _ in self._pages]
+
+
+class IndexFile:
+    """Up to `entries_max - 1` entries; `index_count` is the number that the next one gets, starting at 1."""
+
+    def __init__(self, files: OpenFiles, path: str, slots_max: int, entries_max: int) -> None:
+        self.path = path
+        self.begin_timestamp = self.end_timestamp = 0
+        self.begin_offset = self.end_offset = 0
+        self.slot_count = 0
+        self.index_count = 1
+        self._files = files
+        self._slots_max = slots_max
+        self._entries_max = entries_max
+        self._entries_at = INDEX_HEADER_BYTES + slots_max * INDEX_SLOT_BYTES
+        self._slots: Slots | None = None
+        self._dirty_pages = bytearray()
+        self._slots_on_disk = False
+
+    @staticmethod
+    def size_of(slots_max: int, entries_max: int) -> int:
+        """Bytes of a file."""
+        return INDEX_HEADER_BYTES + slots_max * INDEX_SLOT_BYTES + entries_max * INDEX_ENTRY_BYTES
+
+    @property
+    def name(self) -> int:
+        """Its name as a number: local time of creation, yyyyMMddHHmmssSSS."""
+        return int(self.path.rpartition("/")[2])
+
+    def create(self) -> None:
+        """Makes the file, all zeros."""
+        self._files.create(self.path, self.size_of(self._slots_max, self._entries_max))
+
+    def load(self) -> None:
+        """Reads the header of an existing file; its slots are read when first needed."""
+        header = self._files.open(self.path).pread(INDEX_HEADER_BYTES, 0)
+        (
+            self.begin_timestamp,
+            self.end_timestamp,
+            self.begin_offset,
+            self.end_offset,
+            self.slot_count,
+            index_count,
+        ) = INDEX_HEADER.unpack(header)
+        self.index_count = max(1, index_count)
+        self._slots_on_disk = True
+
+    def header(self) -> bytes:
+        """The header as it should stand in the file now."""
+        return INDEX_HEADER.pack(
+            self.begin_timestamp,
+            self.end_timestamp,
+            self.begin_offset,
+            self.end_offset,
+            self.slot_count,
+            self.index_count,
+        )
+
+    @property
+    def is_full(self) -> bool:
+        return self.index_count >= self._entries_max
+
+    def add(self, entries: Sequence[KeyEntry]) -> int:
+        """Enters keys in order until the file is full, with one write; returns how many it took."""
+        entries = entries[: self._entries_max - self.index_count]
+        if not entries:
+            return 0
+        if self.index_count <= 1:
+            _, self.begin_offset, self.begin_timestamp = entries[0]
+        slots = self._ready_slots()
+        slots_max, begin, dirty = self._slots_max, self.begin_timestamp, self._dirty_pages
+        number = first = self.index_count
+        packed = []
+        pack = INDEX_ENTRY.pack
+        changed = []
+        for key_hash, offset, timestamp in entries:
+            slot = key_hash % slots_max
+            previous = slots[slot]
+            seconds = (timestamp - begin) // 1000
+            packed.append(pack(key_hash, offset, min(max(seconds, 0), _MAX_SECONDS), previous))
+            changed.append((slot, previous))
+            slots[slot] = number
+            dirty[slot // _PAGE_SLOTS] = 1
+            number += 1
+        at = self._entries_at + first * INDEX_ENTRY_BYTES
+        try:
+            self._files.open(self.path).pwrite(b"".join(packed), at)
+        except BaseException:
+            for slot, previous in reversed(changed):
+                slots[slot] = previous
+            raise
+        self.slot_count += sum([not previous for _, previous in changed])
+        self.index_count = number
+        _, self.end_offset, self.end_timestamp = entries[-1]
+        return len(entries)
+
+    def candidates(self, key_hash: int, may_block: bool) -> Iterator[tuple[int, int]]:
+        """(commit log offset, store time in full seconds from the first entry's) of a hash, newest first."""
+        file = self._files.open(self.path)
+        read = file.pread if may_block else file.pread_cached
+        slot = key_hash % self._slots_max
+        if self._slots is not None:
+            number = self._slots[slot]
+        else:
+            data = read(INDEX_SLOT_BYTES, INDEX_HEADER_BYTES + slot * INDEX_SLOT_BYTES)
+            number = int.from_bytes(data, "big", signed=True)
+        below = self.index_count
+        while 0 < number < self.index_count:
+            data = read(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
+            found_hash, offset, seconds, previous = INDEX_ENTRY.unpack(data)
+            if found_hash == key_hash and seconds >= 0 and number < below:
+                yield offset, self.begin_timestamp + seconds * 1000
+            if previous >= number:
+                return  # chains only lead to older entries; anything else is damage
+            below, number = number, previous
+
+    def snapshot(self) -> IndexSnapshot:
+        """Everything that the file lacks: the slots changed since the last snapshot, and the header."""
+        pages = []
+        slots = self._slots
+        if slots is not None:
+            page = self._dirty_pages.find(1)
+            while page >= 0:
+                pages.append((page, slots[page * _PAGE_SLOTS : (page + 1) * _PAGE_SLOTS].tobytes()))
+                self._dirty_pages[page] = 0
+                page = self._dirty_pages.find(1, page + 1)
+        return IndexSnapshot(self._files.disk, self.path, pages, self.header())
+
+    def take_back(self, snapshot: IndexSnapshot) -> None:
+        """A snapshot that could not be written: its pages still have to be."""
+        for page in snapshot.pages:
+            self._dirty_pages[page] = 1
+
+    def drop_newer_slots(self) -> None:
+        """After a crash: slots that name entries behind the header's count go back to older ones."""
+        slots = self._ready_slots()
+        if max(slots) < self.index_count:
+            return
+        file = self._files.open(self.path)
+        for slot, number in enumerate(slots):
+            while number >= self.index_count:
+                data = file.pread(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
+                previous = INDEX_ENTRY.unpack(data)[3] if len(data) == INDEX_ENTRY_BYTES else 0
+                number = previous if 0 <= previous < number else 0
+                slots[slot] = number
+                self._dirty_pages[slot // _PAGE_SLOTS] = 1
+
+    def release_slots(self) -> None:
+        """A full file that is written needs no table in memory: queries read its slots from the file."""
+        self._slots = None
+
+    def _ready_slots(self) -> Slots:
+        if self._slots is None:
+            self._slots = self._read_slots() if self._slots_on_disk else self._empty_slots()
+            self._dirty_pages = bytearray(self._slots_max // _PAGE_SLOTS + 1)
+        return self._slots
+
+    def _empty_slots(self) -> Slots:
+        # Anonymous pages: memory is taken as slots are used, not with the first key.
+        return memoryview(mmap.mmap(-1, self._slots_max * INDEX_SLOT_BYTES)).cast("i")
+
+    def _read_slots(self) -> Slots:
+        slots = array("i")
+        data = self._files.open(self.path).pread(self._slots_max * INDEX_SLOT_BYTES, INDEX_HEADER_BYTES)
+        slots.frombytes(data)
+        if sys.byteorder == "little":
+            slots.byteswap()
+        return slots
+
+
+def _big_endian(native: bytes) -> bytes:
+    slots = array("i", native)
+    if sys.byteorder == "little":
+        slots.byteswap()
+    return slots.tobytes()

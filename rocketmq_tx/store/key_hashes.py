@@ -1,0 +1,78 @@
+"""Hashes of many index keys at once: what `protocol.java.index_key_hash` gives, at a tenth of its cost.
+
+Keys of up to 32 Latin-1 characters are laid side by side into one large integer, 32 bytes each, and
+combined in lanes that double in width: 8, 16, 32, 64, 128, 256 bits. NULs in front do not change a hash.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Sequence
+
+from rocketmq_tx.protocol.java import index_key_hash, string_hash
+
+_KEY_CHARS = 32
+_KEYS_AT_A_TIME = 256
+_POWERS = tuple(pow(31, n, 1 << 32) for n in range(_KEY_CHARS + 1))
+_LOW_WORD = 0xFFFFFFFF
+
+
+@functools.lru_cache(maxsize=_KEYS_AT_A_TIME)
+def _lanes(count: int) -> tuple[tuple[int, int, int], ...]:
+    """For each step: mask of a lane's lower half, that half's width in bits, power of 31 between both."""
+    steps = []
+    for half_bytes in (1, 2, 4, 8, 16):
+        # From 64 bits on, what is above the lower 32 bits of a half is of no interest any more.
+        kept = min(half_bytes, 4)
+        lane = bytes(2 * half_bytes - kept) + b"\xff" * kept
+        mask = int.from_bytes(lane * (count * _KEY_CHARS // len(lane)), "big")
+        steps.append((mask, half_bytes * 8, _POWERS[half_bytes]))
+    return tuple(steps)
+
+
+def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
+    """Unsigned 32-bit hashes of `count` keys of 32 bytes."""
+    number = int.from_bytes(padded, "big")
+    for mask, shift, power in _lanes(count):
+        number = (number & mask) + ((number >> shift) & mask) * power
+    # A lane of 256 bits may hold more than 32 bits now; the last word of each is the hash.
+    data = number.to_bytes(count * _KEY_CHARS + 8, "big")[8:]
+    return struct.unpack(f">{count * _KEY_CHARS // 4}I", data)[7::8]
+
+
+@functools.lru_cache(maxsize=4096)
+def _prefix_hash(topic: str) -> int:
+    return string_hash(topic + "#") & _LOW_WORD
+
+
+def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
+    """`index_key_hash(topic + "#" + key)` for each pair."""
+    found: list[int] = []
+    for start in range(0, len(keys), _KEYS_AT_A_TIME):
+        part = keys[start : start + _KEYS_AT_A_TIME]
+        found += _hashes(topics[start : start + _KEYS_AT_A_TIME], part)
+    return found
+
+
+def _hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
+    text = "".join([key.rjust(_KEY_CHARS, "\0") for key in keys])
+    if len(text) != len(keys) * _KEY_CHARS or not (text.isascii() or _is_latin(text)):
+        return [index_key_hash(f"{topic}#{key}") for topic, key in zip(topics, keys, strict=True)]
+    found = []
+    for topic, key, own in zip(topics, keys, _short_hashes(text.encode("latin-1"), len(keys)), strict=True):
+        number = (_prefix_hash(topic) * _POWERS[len(key)] + own) & _LOW_WORD
+        if number & 0x80000000:
+            number = (1 << 32) - number
+            if number == 1 << 31:
+                number = 0
+        found.append(number)
+    return found
+
+
+def _is_latin(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True

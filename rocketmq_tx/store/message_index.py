@@ -1,0 +1,191 @@
+"""The message index: finds messages of a topic by a key and a span of store time.
+
+Keys wait in a list and are entered in bites, hashed together. Files follow one another as they fill up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from rocketmq_tx.protocol.java import index_key_hash
+from rocketmq_tx.store.append import PendingKeys
+from rocketmq_tx.store.index_file import IndexFile, IndexSnapshot, KeyEntry
+from rocketmq_tx.store.key_hashes import index_key_hashes
+from rocketmq_tx.store.segments import OpenFiles
+
+_NAME_DIGITS = 17
+_SECOND_MS = 1000
+
+
+class MessageIndex:
+    """`pending` is filled by the append path; `write` enters what waits there."""
+
+    def __init__(
+        self, files: OpenFiles, directory: str, slots_max: int, entries_max: int, pending: PendingKeys
+    ) -> None:
+        self.pending = pending
+        self.files: list[IndexFile] = []
+        self.full_to_timestamp = 0
+        """Store time up to which full files reach that are known to be on the device."""
+        self._open_files = files
+        self._directory = directory
+        self._slots_max = slots_max
+        self._entries_max = entries_max
+        self._unsynced_full: list[IndexFile] = []
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    def load(self) -> list[str]:
+        """Opens the files on disk; those of another size go. Returns sentences about what was dropped."""
+        disk = self._open_files.disk
+        size = IndexFile.size_of(self._slots_max, self._entries_max)
+        dropped = []
+        for name in disk.names(self._directory):
+            if len(name) != _NAME_DIGITS or not name.isdecimal():
+                continue
+            path = f"{self._directory}/{name}"
+            if disk.file_size(path) != size:
+                dropped.append(f"the index file {path} has not {size} bytes and was removed")
+                disk.remove(path)
+                continue
+            file = IndexFile(self._open_files, path, self._slots_max, self._entries_max)
+            file.load()
+            self.files.append(file)
+        return dropped
+
+    def keep_written(self, claimed_name: int, claimed_count: int, full_to_timestamp: int) -> None:
+        """After a crash: keeps files that are complete on disk, removes the others.
+
+        Ours say so in the checkpoint's claim (name and count, 0 = no claim); of Apache's, those that end by
+        the checkpoint's index time are.
+        """
+        for file in list(self.files):
+            if claimed_name:
+                newest = file.name == claimed_name and file.index_count >= claimed_count
+                keep = file.name < claimed_name or newest
+            else:
+                keep = file.end_timestamp <= full_to_timestamp
+            if not keep:
+                self._remove(file)
+        if self.files and not self.files[-1].is_full:
+            self.files[-1].drop_newer_slots()
+
+    def remove_all(self) -> None:
+        """Removes every file."""
+        for file in list(self.files):
+            self._remove(file)
+
+    def _remove(self, file: IndexFile) -> None:
+        self._open_files.disk.remove(file.path)
+        self._open_files.forget(file.path)
+        self.files.remove(file)
+
+    @property
+    def end_offset(self) -> int:
+        """Commit log offset of the newest message that is entered; -1 without any."""
+        return next((file.end_offset for file in reversed(self.files) if file.index_count > 1), -1)
+
+    @property
+    def end_timestamp(self) -> int:
+        """Store time of the newest message that is entered; 0 without any."""
+        return self.files[-1].end_timestamp if self.files else 0
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def write(self, now_ms: int) -> None:
+        """Enters the waiting keys; one write a file. StoreError leaves waiting what was not entered."""
+        pending = self.pending
+        if not pending:
+            return
+        topics, keys, places = [], [], []
+        for topic, own_keys, offset, timestamp in pending:
+            for key in own_keys:
+                topics.append(topic)
+                keys.append(key)
+                places.append((offset, timestamp))
+        hashes = index_key_hashes(topics, keys)
+        entries: list[KeyEntry] = [(own, *place) for own, place in zip(hashes, places, strict=True)]
+        entered = 0
+        try:
+            while entered < len(entries):
+                entered += self._writable_file(now_ms).add(entries[entered:])
+        except BaseException:
+            self._keep_waiting(entered)
+            raise
+        pending.clear()
+
+    def _keep_waiting(self, entered: int) -> None:
+        """Removes the first `entered` keys from the list, whose messages may have several."""
+        pending = self.pending
+        while entered and entered >= len(pending[0][1]):
+            entered -= len(pending.pop(0)[1])
+        if entered:
+            topic, keys, offset, timestamp = pending[0]
+            pending[0] = (topic, keys[entered:], offset, timestamp)
+
+    def _writable_file(self, now_ms: int) -> IndexFile:
+        newest = self.files[-1] if self.files else None
+        if newest is not None and not newest.is_full:
+            return newest
+        name = int(datetime.fromtimestamp(now_ms / 1000).strftime("%Y%m%d%H%M%S%f")[:-3])
+        if newest is not None:
+            name = max(name, newest.name + 1)
+        path = f"{self._directory}/{name:0{_NAME_DIGITS}d}"
+        file = IndexFile(self._open_files, path, self._slots_max, self._entries_max)
+        if newest is not None:
+            file.begin_offset = file.end_offset = newest.end_offset
+            file.begin_timestamp = file.end_timestamp = newest.end_timestamp
+            self._unsynced_full.append(newest)
+        file.create()
+        self.files.append(file)
+        return file
+
+    def snapshots(self) -> list[IndexSnapshot]:
+        """What a checkpoint has to write and sync, after `write`: full files first."""
+        files = [*self._unsynced_full, *self.files[-1:]]
+        return [file.snapshot() for file in files]
+
+    def snapshots_written(self) -> None:
+        """The snapshots last taken are on the device."""
+        for file in self._unsynced_full:
+            file.release_slots()
+            self.full_to_timestamp = max(self.full_to_timestamp, file.end_timestamp)
+        self._unsynced_full.clear()
+
+    def take_back(self, snapshots: list[IndexSnapshot]) -> None:
+        """Snapshots that could not be written stay due."""
+        by_path = {file.path: file for file in self.files}
+        for snapshot in snapshots:
+            if snapshot.path in by_path:
+                by_path[snapshot.path].take_back(snapshot)
+
+    # -- looking up ----------------------------------------------------------------------------------------
+
+    def find(
+        self,
+        topic: str,
+        key: str,
+        max_count: int,
+        begin_ms: int,
+        end_ms: int,
+        is_wanted: Callable[[int], bool],
+        may_block: bool,
+    ) -> list[int]:
+        """Commit log offsets of at most `max_count` messages, the newest ones, ascending.
+
+        The index knows hashes and seconds only: `is_wanted` looks at the message at an offset.
+        """
+        key_hash = index_key_hash(f"{topic}#{key}")
+        found: list[int] = []
+        for file in reversed(self.files):
+            if file.index_count <= 1 or file.begin_timestamp > end_ms:
+                continue
+            for offset, timestamp in file.candidates(key_hash, may_block):
+                if len(found) >= max_count or timestamp + _SECOND_MS <= begin_ms:
+                    break
+                if timestamp <= end_ms and offset not in found and is_wanted(offset):
+                    found.append(offset)
+            if len(found) >= max_count or file.begin_timestamp < begin_ms:
+                break
+        return sorted(found)

@@ -1,0 +1,290 @@
+"""Opening a store: where the log ends, which entries of queues and index are missing, and making it so.
+
+What the checkpoint's claim covers is taken as it is; what lies behind is walked record by record and entered
+again. Without a claim (Apache wrote last, or the file is lost) its store times decide, as with Apache. What
+does not add up is built again from the oldest record: slower, never wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import attrs
+
+from rocketmq_tx.store.checkpoint import Checkpoint, Claim
+from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
+from rocketmq_tx.store.log_walk import Step, walk
+from rocketmq_tx.store.message_index import MessageIndex
+from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
+
+
+@attrs.define
+class RecoveryReport:
+    """What opening found and did; `warnings` are sentences for the operator."""
+
+    clean: bool = True
+    log_min_offset: int = 0
+    log_end_offset: int = 0
+    queue_count: int = 0
+    records_walked: int = 0
+    records_withheld: list[int] = attrs.field(factory=list)
+    bytes_walked: int = 0
+    rebuilt: bool = False
+    warnings: list[str] = attrs.field(factory=list)
+
+
+class _Starts(NamedTuple):
+    """From which commit log offset on records go into the queues, and into the index."""
+
+    queues_from: int
+    index_from: int
+
+
+class Recovery:
+    """Recovers one store; used once. `flushed_to` is up to where the log was known to be on the device."""
+
+    def __init__(
+        self,
+        log: CommitLog,
+        queues: QueueTable,
+        index: MessageIndex | None,
+        dispatcher: Dispatcher,
+        deleted: DeletedTopics,
+        checkpoint: Checkpoint,
+        clean: bool,
+        check_crc: bool,
+        write_out: Callable[[], None],
+        queues_damaged: bool,
+    ) -> None:
+        self._log = log
+        self._queues = queues
+        self._index = index
+        self._dispatcher = dispatcher
+        self._deleted = deleted
+        self._checkpoint = checkpoint
+        self._check_crc = check_crc
+        self._write_out = write_out
+        self._queues_damaged = queues_damaged
+        self.report = RecoveryReport(clean=clean)
+        self.flushed_to = 0
+
+    def run(self) -> RecoveryReport:
+        """Recovers; StoreDamaged or StoreError when that cannot be done safely."""
+        log, report = self._log, self.report
+        if self._index is not None:
+            report.warnings += self._index.load()
+        if not log.segments.starts:
+            self._forget_derived()
+            return report
+        short = log.segments.extend_short_files()
+        report.warnings += [f"{path} was shorter than a segment and has been extended" for path in short]
+        starts = self._starts()
+        self.flushed_to = log.segments.end if report.clean else min(starts.queues_from, log.segments.end)
+        everything = starts.queues_from == log.min_offset
+        try:
+            end = self._catch_up(starts, fill_gaps=everything)
+        except QueueGap as gap:
+            report.warnings.append(f"queues are built again from the whole log: {gap}")
+            end = self._catch_up(self._from_the_beginning(starts.index_from), fill_gaps=True)
+        if self._index is not None and self._index.end_offset >= end:
+            self._index.remove_all()
+            self._catch_up(_Starts(end, log.min_offset), fill_gaps=True)
+        log.set_end(end)
+        for queue in self._queues:
+            queue.correct_min_offset(log.min_offset)
+        if report.clean:
+            self.flushed_to = end
+        report.log_min_offset, report.log_end_offset = log.min_offset, end
+        report.queue_count = len(self._queues.queues)
+        return report
+
+    # -- where to begin ------------------------------------------------------------------------------------
+
+    def _forget_derived(self) -> None:
+        """Without a log, queues and index name nothing."""
+        for topic in {queue.topic for queue in self._queues}:
+            self._queues.remove_topic(topic)
+        if self._index is not None:
+            self._index.remove_all()
+
+    def _starts(self) -> _Starts:
+        claim = self._believable_claim()
+        queues_from = self._keep_queues(claim)
+        index_from = self._keep_index(claim)
+        if queues_from is None or self._deleted_topics_remain():
+            self.report.warnings.append("queues do not match the log and are built again from all of it")
+            return self._from_the_beginning(index_from)
+        return _Starts(queues_from, index_from)
+
+    def _from_the_beginning(self, index_from: int) -> _Starts:
+        self.report.rebuilt = True
+        log_min = self._log.min_offset
+        for queue in self._queues:
+            queue.find_end(log_min, log_min)
+        self._queues.dirty.clear()
+        return _Starts(log_min, index_from)
+
+    def _believable_claim(self) -> Claim | None:
+        """The checkpoint's claim, if the record that it names as the last one ends where it says."""
+        claim = self._checkpoint.claim
+        log = self._log
+        if claim is None:
+            return None
+        if claim.last_record_at < log.min_offset:
+            return claim if claim.dispatched_to == log.min_offset else None
+        if not claim.last_record_at + SHORTEST_RECORD <= claim.dispatched_to <= log.segments.end:
+            return None
+        step = next(walk(log, claim.last_record_at, self._check_crc, skip_gaps=False), None)
+        # A damaged last record still has its lengths, and so the place where the next one begins.
+        if step is None or step.offset + step.size != claim.dispatched_to:
+            return None
+        return claim
+
+    def _keep_queues(self, claim: Claim | None) -> int | None:
+        """Cuts the queues to what is certain; returns from where on records have to be entered.
+
+        None when something does not add up, and everything has to be entered again.
+        """
+        if claim is not None:
+            self._find_queue_ends(claim.dispatched_to)
+            whole = self._queues.totals() == (claim.queue_count, claim.entry_count)
+            return claim.dispatched_to if whole and not self._queues_damaged else None
+        if not self.report.clean:
+            start = self._segment_by_time()
+            self._find_queue_ends(start)
+            return None if self._queues_damaged else start
+        self._find_queue_ends(self._log.segments.end)
+        return None if self._queues_damaged else self._end_of_queues()
+
+    def _find_queue_ends(self, log_end: int) -> None:
+        for queue in self._queues:
+            queue.find_end(self._log.min_offset, log_end)
+
+    def _end_of_queues(self) -> int | None:
+        """Where the last message ends that any queue knows of; None when the log has no such record."""
+        newest, newest_size = self._log.min_offset, 0
+        for queue in self._queues:
+            if queue.max_offset > queue.min_offset:
+                offset, size, _ = queue.entry(queue.max_offset - 1)
+                if offset >= newest:
+                    newest, newest_size = offset, size
+        if not newest_size:
+            return self._log.min_offset
+        step = next(walk(self._log, newest, self._check_crc, skip_gaps=False), None)
+        return newest + newest_size if step is not None and step.size == newest_size else None
+
+    def _segment_by_time(self) -> int:
+        """The newest segment that begins before everything that may be missing, by Apache's rule."""
+        safe = self._checkpoint.times.safe_ms
+        for start in reversed(self._log.segments.starts):
+            if 0 < self._first_store_time(start) <= safe:
+                return start
+        return self._log.min_offset
+
+    def _first_store_time(self, start: int) -> int:
+        step = next(walk(self._log, start, check_crc=False, skip_gaps=False), None)
+        if step is None or step.verdict is Verdict.BLANK:
+            return 0
+        return facts(step.data, step.at).store_timestamp
+
+    def _keep_index(self, claim: Claim | None) -> int:
+        """Removes index files that may not be complete; returns from where on records have to be entered."""
+        index, log = self._index, self._log
+        if index is None:
+            return log.segments.end
+        if claim is not None or not self.report.clean:
+            name, count = (claim.index_name, claim.index_count) if claim is not None else (0, 0)
+            index.keep_written(name, count, self._checkpoint.times.index_ms)
+        if claim is not None and self._index_is(claim):
+            return claim.dispatched_to
+        if index.files and self._begins_record(index.end_offset):
+            return index.end_offset + 1
+        index.remove_all()
+        return log.min_offset
+
+    def _index_is(self, claim: Claim) -> bool:
+        files = self._index.files if self._index is not None else []
+        if not files:
+            return claim.index_name == 0
+        return files[-1].name == claim.index_name and files[-1].index_count == claim.index_count
+
+    def _begins_record(self, offset: int) -> bool:
+        if not self._log.segments.has(offset):
+            return False
+        step = next(walk(self._log, offset, self._check_crc, skip_gaps=False), None)
+        return step is not None and step.verdict is not Verdict.BLANK
+
+    def _deleted_topics_remain(self) -> bool:
+        """Whether a crash came between the note that a topic is deleted and the removal of its queues."""
+        self._deleted.forget_below(self._log.min_offset)
+        remain = False
+        for topic, end in self._deleted.items():
+            queues = [queue for queue in self._queues if queue.topic == topic]
+            if any(queue.max_offset and queue.entry(queue.file_starts()[0])[0] < end for queue in queues):
+                self._queues.remove_topic(topic)
+                remain = True
+        return remain
+
+    # -- catching up ---------------------------------------------------------------------------------------
+
+    def _catch_up(self, starts: _Starts, fill_gaps: bool) -> int:
+        """Walks to the end of the log and enters what is missing; returns where the log ends."""
+        walk_from, index_from = self._walk_from(starts)
+        log, report = self._log, self.report
+        report.records_walked = report.bytes_walked = 0
+        report.records_withheld.clear()
+        log.trusted_from = walk_from if self._check_crc else log.segments.end
+        end = walk_from
+        doubtful: list[Step] = []
+        for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
+            if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
+                doubtful.append(step)
+                continue
+            if doubtful and step.verdict is Verdict.WHOLE:
+                fill_gaps = fill_gaps or any(bad.verdict is Verdict.NOTHING for bad in doubtful)
+                self._withhold(doubtful, starts.queues_from)
+                log.trusted_from = step.offset
+                doubtful = []
+            if step.verdict is Verdict.WHOLE:
+                record = facts(step.data, step.at)
+                self._dispatcher.enter(
+                    record, step.offset >= starts.queues_from, step.offset >= index_from, fill_gaps
+                )
+                log.last_record_at = step.offset
+                log.last_store_timestamp = record.store_timestamp
+                report.records_walked += 1
+                if report.records_walked % 65536 == 0:
+                    self._write_out()
+            if not doubtful:
+                end = step.offset + step.size
+        if doubtful:
+            report.warnings.append(f"the damaged record at {doubtful[0].offset} ends the log and was cut off")
+        report.bytes_walked = end - walk_from
+        self._write_out()
+        return end
+
+    def _walk_from(self, starts: _Starts) -> tuple[int, int]:
+        """Where to begin walking, and the index start: an index that reaches too far back is begun anew."""
+        index_from = starts.index_from
+        if index_from >= starts.queues_from:
+            return starts.queues_from, index_from
+        if self._index is not None and 0 < index_from == self._index.end_offset + 1:
+            return self._index.end_offset, index_from
+        return self._log.min_offset, index_from
+
+    def _withhold(self, doubtful: list[Step], queues_from: int) -> None:
+        """Damaged records before a whole one keep their numbers in their queues, but nobody gets them."""
+        for step in doubtful:
+            self.report.records_withheld.append(step.offset)
+            self.report.warnings.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
+            if step.verdict is Verdict.DAMAGED:
+                record = facts(step.data, step.at)
+                topic = record.topic.decode("utf-8", "replace")
+                queue = self._queues.queues.get((topic, record.queue_id))
+                # Its own words count only where they agree with what the queue expects next.
+                if queue is not None and queue.max_offset == record.queue_offset:
+                    self._dispatcher.enter(record, step.offset >= queues_from, False, fill_gaps=False)
