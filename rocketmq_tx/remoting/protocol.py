@@ -1,0 +1,360 @@
+"""The frame protocol on one connection: all frames of a read at once, one write for all their answers.
+
+    dataReceived -> decoder: runs of frames -> registry: encoded answers -> one write
+                                            -> answers to our own calls -> peer
+                                            -> Deferreds: written when they fire, at the end of that turn
+
+Requests may go in both directions; `peer` is what handlers see. Nothing here grows without bound: a frame
+has a greatest length, a peer that does not read its answers is not read from either and closed in the end
+(`Limits`), and sends beyond what memory allows wait in line (`overload`).
+
+TLS can be added where `makeConnection` is called: whoever looks at the first byte of a connection hands the
+plain or the decrypted stream to this protocol; a transport that is not plain TCP is written to as such.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from rocketmq_tx.errors import FrameError
+from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
+from rocketmq_tx.remoting.addresses import plain_host
+from rocketmq_tx.remoting.mishaps import refusals
+from rocketmq_tx.remoting.outgoing import Outgoing
+from rocketmq_tx.remoting.peer import Peer
+
+if TYPE_CHECKING:
+    from rocketmq_tx.remoting.connections import Connections
+    from rocketmq_tx.remoting.registry import Answer
+
+_SLICE = 32
+"""Longer runs (but sends) are served in pieces, so that unread answers are noticed in between."""
+_FLUSH_BYTES = 128 << 10
+"""Answers of one read are written early when they are more than this."""
+_SYSTEM_BUSY = 2
+
+# Why reading from the connection is paused.
+_UNSENT = 1
+_IN_LINE = 2
+_STOPPING = 4
+
+
+class FrameProtocol(Protocol):
+    """One connection, of a server or of a client. Memory when idle: about 2.5 KiB without the transport's."""
+
+    peer: Peer
+
+    def __init__(self, connections: Connections) -> None:
+        self.connections = connections
+        self.is_open = False
+        self.half_frame_since_s = 0.0
+        self.half_frame_bytes = 0
+        self._decoder = FrameDecoder(connections.limits.max_frame_bytes, connections.scanner)
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._backlog: deque[tuple[int, list[Any]]] | None = None
+        self._paused = 0
+        self._in_line = 0
+        self._awaited = 0
+        self._awaited_bytes = 0
+        self._heard_s = 0.0
+        self._spoke_s = 0.0
+        self._marked = False
+        self._gone = False
+        self._moved_s = 0.0
+        self._moved_bytes = 0
+        self._closing: str | None = None
+
+    # -- the transport's side ------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        host = transport.getPeer()
+        self.peer = Peer(self, (plain_host(str(getattr(host, "host", "0.0.0.0"))), getattr(host, "port", 0)))
+        self._outgoing = Outgoing(transport, self._drained)
+        self._heard_s = self._spoke_s = self.connections.now_s()
+        self.is_open = True
+        self.connections.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.is_open:
+            return
+        connections = self.connections
+        self._heard_s = connections.now_s()
+        decoder = self._decoder
+        held = self.half_frame_bytes
+        try:
+            runs = decoder.feed(data)
+        except FrameError as error:
+            self._broken(error)
+            return
+        pending = decoder.pending_bytes
+        if pending != held:
+            self._count_half_frame(pending, new=not held or bool(runs))
+        turn_end = connections.turn_end
+        turn_end.reading = True
+        try:
+            if runs:
+                self._serve_all(runs, held + len(data) - pending)
+        finally:
+            turn_end.reading = False
+            if self._out:
+                self.flush()
+            if turn_end.is_due:
+                turn_end.flush()
+        if decoder.broken is not None:
+            self._broken(decoder.broken)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_open = False
+        self._gone = True
+        connections = self.connections
+        self._forget_half_frame()
+        self._out.clear()
+        self._backlog = None
+        awaited, self._awaited = self._awaited, 0
+        connections.answers_came(awaited, self._awaited_bytes)
+        self._awaited_bytes = 0
+        words = self._closing or _words(reason)
+        self.peer.lost(words)
+        connections.lost(self, words)
+
+    def _count_half_frame(self, pending: int, new: bool) -> None:
+        if new:
+            self.half_frame_since_s = self._heard_s
+        difference = pending - self.half_frame_bytes
+        self.half_frame_bytes = pending
+        load = self.connections.load
+        if difference > 0:
+            load.add(difference)
+        else:
+            load.remove(-difference)
+
+    def _forget_half_frame(self) -> None:
+        self.connections.load.remove(self.half_frame_bytes)
+        self.half_frame_bytes = 0
+
+    # -- serving -------------------------------------------------------------------------------------------
+
+    def _serve_all(self, runs: list[tuple[int, list[Any]]], size_bytes: int) -> None:
+        """Serves what a read completed (`size_bytes` of frames), or puts it aside."""
+        connections = self.connections
+        load = connections.load
+        for code, run in runs:
+            if code == RESPONSE_RUN:
+                connections.stray_answers += self.peer.answered(run)
+            elif self._backlog is not None:
+                self._backlog.append((code, run))
+            elif code in connections.waiting_codes:
+                if load.over:
+                    self._wait_in_line(code, run, size_bytes)
+                    size_bytes = 0
+                else:
+                    size_bytes -= self._serve(code, run, size_bytes)
+            elif len(run) > _SLICE:
+                self._serve_in_slices(code, run)
+            else:
+                size_bytes -= self._serve(code, run, size_bytes)
+
+    def _serve_in_slices(self, code: int, run: list[Any]) -> None:
+        for start in range(0, len(run), _SLICE):
+            piece = run[start : start + _SLICE]
+            if self._backlog is not None:
+                self._backlog.append((code, piece))
+            else:
+                self._serve(code, piece, 0)
+
+    def _serve(self, code: int, run: list[Any], size_bytes: int) -> int:
+        """Serves a run; how many of the read's bytes are counted as unanswered because of it: all or none."""
+        answers = self.connections.registry.serve(self.peer, code, run)
+        if not answers:
+            return 0
+        try:
+            data = b"".join(answers)  # type: ignore[arg-type]  # TypeError tells that one is a Deferred
+        except TypeError:
+            self._take_mixed(answers, run, size_bytes)
+            return size_bytes
+        self._out.append(data)
+        self._out_bytes += len(data)
+        if self._out_bytes > _FLUSH_BYTES:
+            self.flush()
+        return 0
+
+    def _take_mixed(self, answers: list[Answer], run: list[Any], size_bytes: int) -> None:
+        """Answers of which some come later. The size of the read is shared out among those."""
+        later = [answer for answer in answers if isinstance(answer, Deferred)]
+        share = size_bytes // len(later)
+        self._awaited += len(later)
+        self._awaited_bytes += share * len(later)
+        self.connections.answers_awaited(len(later), share * len(later))
+        for answer in answers:
+            if isinstance(answer, bytes):
+                self._out.append(answer)
+                self._out_bytes += len(answer)
+        alone = run if len(run) == 1 else []
+        for deferred in later:
+            deferred.addCallbacks(self._came_later, self._failed_later, (share,), errbackArgs=(share, alone))
+
+    def _came_later(self, data: bytes, share: int) -> None:
+        if self._gone:
+            return
+        self._awaited -= 1
+        self._awaited_bytes -= share
+        if data:
+            self.write_soon(data)
+        self.connections.answers_came(1, share)
+
+    def _failed_later(self, failure: Failure, share: int, run: list[Any]) -> None:
+        """A handler of runs let a failure escape: only for a single request it is known whom it concerns."""
+        answers = self.connections.registry.mishaps.answers(self.peer, run, failure)
+        self._came_later(b"".join(answers), share)
+
+    # -- waiting in line (overload) ------------------------------------------------------------------------
+
+    def _wait_in_line(self, code: int, run: list[Any], size_bytes: int) -> None:
+        self._in_line += 1
+        self._pause(_IN_LINE)
+        self.connections.line.enter(self, code, run, size_bytes)
+
+    def serve_waited(self, code: int, run: list[Any]) -> None:
+        self._serve(code, run, sum(map(_body_bytes, run)))
+        self._flush_soon()
+
+    def refuse_waited(self, code: int, run: list[Any], remark: str) -> None:
+        self._out.extend(refusals(run, _SYSTEM_BUSY, remark))
+        self._flush_soon()
+
+    def left_the_line(self) -> None:
+        self._in_line -= 1
+        if not self._in_line:
+            self._resume(_IN_LINE)
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def write_soon(self, data: bytes) -> None:
+        """Writes at the end of the present turn, together with what else comes due in it."""
+        if self.is_open:
+            self._out.append(data)
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._marked:
+            self._marked = True
+            self.connections.turn_end.mark(self)
+
+    def flush(self) -> None:
+        """Writes what has come together."""
+        self._marked = False
+        out = self._out
+        if not out or not self.is_open:
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._out_bytes = 0
+        self._spoke_s = self.connections.now_s()
+        held = self._outgoing.send(data)
+        limits = self.connections.limits
+        if held > limits.unsent_high_bytes:
+            if held > limits.unsent_max_bytes:
+                self.abort(f"the peer does not read: {held} bytes of answers are unsent")
+            elif not self._paused & _UNSENT:
+                self._pause(_UNSENT)
+                if self._backlog is None:
+                    self._backlog = deque()
+
+    def _drained(self) -> None:
+        """All is sent: requests that were put aside are served, and reading goes on."""
+        backlog, self._backlog = self._backlog, None
+        while backlog:
+            code, run = backlog.popleft()
+            self._serve_all([(code, run)], 0)
+            self.flush()
+            if self._backlog is not None:  # full again
+                self._backlog.extend(backlog)
+                return
+        self._resume(_UNSENT)
+
+    # -- reading, paused and resumed -----------------------------------------------------------------------
+
+    def _pause(self, reason: int) -> None:
+        if not self._paused:
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+        self._paused |= reason
+
+    def _resume(self, reason: int) -> None:
+        if self._paused & reason:
+            self._paused &= ~reason
+            if not self._paused and self.is_open:
+                self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def stop_reading(self) -> None:
+        """Takes no further requests; those that were read are still answered."""
+        self._pause(_STOPPING)
+
+    # -- closing -------------------------------------------------------------------------------------------
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        host = self.transport.getHost()  # type: ignore[union-attr]
+        return plain_host(str(getattr(host, "host", ""))), getattr(host, "port", 0)
+
+    def close(self, reason: str) -> None:
+        """Closes when what was written has gone out."""
+        self.flush()
+        if self.is_open:
+            self.is_open = False
+            self._closing = reason
+            self._outgoing.close()
+
+    def abort(self, reason: str) -> None:
+        """Closes at once, with a log line: the peer broke a rule, or cannot be served any more."""
+        if not self._gone:
+            self.is_open = False
+            self._closing = self._closing or reason
+            self._out.clear()
+            self._forget_half_frame()
+            self.connections.say_closed(self.peer, reason)
+            self._outgoing.abort()
+
+    def _broken(self, error: FrameError) -> None:
+        if self.is_open:
+            self.connections.say_closed(self.peer, str(error))
+            self.close(str(error))
+
+    def call_timed_out(self, sent_s: float) -> None:
+        """A call got no answer. Was nothing heard since it was sent, the connection may be dead."""
+        if self.connections.closes_silent_peers and self._heard_s <= sent_s:
+            self.close("nothing was heard from the peer for the time of a call")
+
+    def sweep(self, now_s: float) -> None:
+        """Now and then: closes when idle, or when the peer takes nothing of what waits for it."""
+        limits = self.connections.limits
+        held = self._outgoing.held_bytes
+        if held:
+            passed_on = self._outgoing.passed_on_bytes
+            if passed_on != self._moved_bytes or not self._moved_s:
+                self._moved_bytes, self._moved_s = passed_on, now_s
+            elif now_s - self._moved_s >= limits.stuck_s:
+                self.abort(f"the peer has read nothing for {limits.stuck_s:g} s: {held} bytes are unsent")
+            return
+        self._moved_s = 0.0
+        if limits.idle_s > 0 and now_s - max(self._heard_s, self._spoke_s) >= limits.idle_s:
+            self.close(f"idle for {limits.idle_s:g} s")
+
+
+def _body_bytes(item: Any) -> int:
+    """Of a frame, or of a scanned send, whose last part is the body."""
+    return len(item[-1] if isinstance(item, tuple) else item.body)
+
+
+def _words(reason: Failure) -> str:
+    return "closed by the peer" if reason.check(ConnectionDone) else reason.getErrorMessage()
