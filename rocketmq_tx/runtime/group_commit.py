@@ -14,7 +14,7 @@ lost pages clean, and a later fdatasync would succeed without them (fault 10).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -42,7 +42,7 @@ class Flushable(Protocol):
 
     def begin_flush(self) -> Flush | None: ...
 
-    def finish_flush(self, job: Flush) -> object: ...
+    def finish_flush(self, job: Any) -> object: ...
 
 
 class GroupCommit:
