@@ -7,7 +7,7 @@ Facts: `spec/store.yaml` (put_checks_in_order, flush), `spec/processors.yaml` (p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -52,7 +52,10 @@ def unavailable(reason: str) -> RequestRefused:
 
 
 class Appending:
-    """`append` stores, `settle` says when and with which status the messages may be acknowledged."""
+    """`append` stores, `settle` says when and with which status the messages may be acknowledged.
+
+    `appended` is called after each append, before anybody is answered.
+    """
 
     def __init__(
         self,
@@ -60,12 +63,14 @@ class Appending:
         store: AppendStore,
         flushes: GroupCommit,
         arrivals: Arrivals,
+        appended: Callable[[], object] = lambda: None,
         replicas: Replicas | None = None,
     ) -> None:
         self._config = config
         self._store = store
         self._flushes = flushes
         self._arrivals = arrivals
+        self._appended = appended
         self._replicas = replicas or NoReplicas()
 
     def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
@@ -82,6 +87,7 @@ class Appending:
             placed = self._store.append_all(messages, now_ms, whole)
         except StoreError as error:
             raise unavailable(str(error)) from error
+        self._appended()
         notify = self._arrivals.notify
         for topic, queue_id in {message[:2] for message in messages}:
             notify(topic, queue_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,6 +40,7 @@ class NameServerLink:
         self._everything = False
         self._topics: set[str] = set()
         self._waiting: list[Deferred[bool]] = []
+        self._sent: list[Deferred[bool]] = []
         self.is_up: bool | None = None
         """Whether the last registration was answered; None before the first."""
 
@@ -55,15 +56,23 @@ class NameServerLink:
             self._send()
         return done
 
+    def up_to_date(self) -> Deferred[bool]:
+        """Fires when everything registered so far was answered or has failed."""
+        if not self._busy:
+            return succeed(True)
+        done: Deferred[bool] = Deferred()
+        (self._waiting if self._waiting else self._sent).append(done)
+        return done
+
     def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        self._sent, self._waiting = self._waiting, []
         names = None if self._everything else sorted(self._topics)
         self._everything = False
         self._topics = set()
         self._busy = True
         asked = self._call(self.address, self._frame_of(names))
         asked.addCallbacks(self._succeeded, self._failed)
-        asked.addBoth(self._finished, waiting)
+        asked.addBoth(self._finished)
         asked.addErrback(lambda failure: self._log.failure("registration", failure=failure))
 
     def _succeeded(self, answer: Frame) -> bool:
@@ -89,8 +98,9 @@ class NameServerLink:
                 )
         return well
 
-    def _finished(self, result: object, waiting: list[Deferred[bool]]) -> object:
+    def _finished(self, result: object) -> object:
         self._busy = False
+        waiting, self._sent = self._sent, []
         if self._waiting:
             self._send()
         for done in waiting:

@@ -26,10 +26,12 @@ from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import QueryDataVersionResponseHeader
 from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.services import within
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+SOON_S = 0.5
 UNREGISTER_TIMEOUT_S = 1.0
 """Stopping must not wait for a NameServer that is gone; brokers that vanish expire there anyhow."""
 
@@ -57,6 +59,7 @@ class Registration(Service):
         self._broker = identity.broker
         self._topics = topics
         self._caller = caller
+        self._reactor = reactor
         self._links: dict[str, NameServerLink] = {}
         self._periodic = Periodic(
             reactor, lambda: self._broker.registration_period_s, self._register_in_time, "registration"
@@ -84,6 +87,15 @@ class Registration(Service):
         """Registers everything, or these topics. Fires when every NameServer answered or failed."""
         names = None if topics is None else tuple(topics)
         return _all(link.register(names) for link in self._current_links())
+
+    def registered_soon(self) -> Deferred[bool]:
+        """Fires when what changed before this call was registered, or after a moment in any case.
+
+        So a tool that creates a topic can ask for its route at once, and a NameServer that is down delays
+        it by no more than that moment.
+        """
+        links = self._current_links()
+        return within(self._reactor, _all(link.up_to_date() for link in links), SOON_S)
 
     def unregister_all(self) -> Deferred[list[bool]]:
         """Takes this broker out of every NameServer; bounded in time, never fails."""

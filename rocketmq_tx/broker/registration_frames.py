@@ -18,7 +18,7 @@ from rocketmq_tx.protocol.bodies import (
     TopicConfig,
     TopicConfigSerializeWrapper,
 )
-from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.codes import RequestCode, SerializeType
 from rocketmq_tx.protocol.flags import Perm
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import (
@@ -40,6 +40,8 @@ class BrokerIdentity:
     """`brokerIP1:listenPort`, for clients."""
     ha_server_address: str
     """`brokerIP2:haListenPort`, for slaves."""
+    serialize: SerializeType = SerializeType.JSON
+    """How the headers of our requests are written."""
 
 
 def register_frame(identity: BrokerIdentity, topics: TopicTable, names: Iterable[str] | None = None) -> Frame:
@@ -67,7 +69,7 @@ def register_frame(identity: BrokerIdentity, topics: TopicTable, names: Iterable
         compressed=broker.compressed_register,
         body_crc32=crc32(data),
     )
-    return Frame.request(RequestCode.REGISTER_BROKER, header, data)
+    return Frame.request(RequestCode.REGISTER_BROKER, header, data, serialize=identity.serialize)
 
 
 def restricted(topic: TopicConfig, broker: BrokerConfig) -> TopicConfig:
@@ -86,7 +88,7 @@ def unregister_frame(identity: BrokerIdentity) -> Frame:
         cluster_name=broker.broker_cluster_name,
         broker_id=broker.broker_id,
     )
-    return Frame.request(RequestCode.UNREGISTER_BROKER, header)
+    return Frame.request(RequestCode.UNREGISTER_BROKER, header, serialize=identity.serialize)
 
 
 def query_version_frame(identity: BrokerIdentity, version: DataVersion) -> Frame:
@@ -98,4 +100,6 @@ def query_version_frame(identity: BrokerIdentity, version: DataVersion) -> Frame
         cluster_name=broker.broker_cluster_name,
         broker_id=broker.broker_id,
     )
-    return Frame.request(RequestCode.QUERY_DATA_VERSION, header, version.to_bytes())
+    return Frame.request(
+        RequestCode.QUERY_DATA_VERSION, header, version.to_bytes(), serialize=identity.serialize
+    )

@@ -1,0 +1,98 @@
+"""The consumers' half of a broker, put together: pulls, offsets, clients, locks, look-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService
+
+from rocketmq_tx.broker.admin_groups import GroupRequests
+from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.client_handlers import ClientRequests
+from rocketmq_tx.broker.clients import EXPIRY_SCAN_INTERVAL_S, Consumers, Producers
+from rocketmq_tx.broker.connection_lists import ConnectionLists
+from rocketmq_tx.broker.consume_progress import ConsumeProgress
+from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.held_pulls import HeldPulls
+from rocketmq_tx.broker.lock_handlers import LockRequests
+from rocketmq_tx.broker.notices import ConsumerNotices
+from rocketmq_tx.broker.offset_handlers import OffsetRequests
+from rocketmq_tx.broker.offset_moved import OffsetMovedLog
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.pull_handler import PullHandler
+from rocketmq_tx.broker.pull_rules import PullRules
+from rocketmq_tx.broker.query_handlers import QueryRequests
+from rocketmq_tx.broker.queue_locks import QueueLocks
+from rocketmq_tx.broker.tag_filter import TagFilters
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.remoting.connections import ConnectionObserver
+from rocketmq_tx.runtime.arrivals import Arrivals
+from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.threads import off_reactor
+from rocketmq_tx.store.message_store import MessageStore
+
+
+class ReadingSide:
+    """Its handlers of requests, observers of connections, and periodic work.
+
+    `store_host` is this broker's packed address; `appending` is for the events that consumers are told by.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: MessageStore,
+        arrivals: Arrivals,
+        appending: Appending,
+        topics: TopicTable,
+        groups: SubscriptionGroupTable,
+        offsets: ConsumerOffsets,
+        store_host: bytes,
+        reactor: Any,
+        now_ms: Callable[[], int],
+    ) -> None:
+        broker, now_s = settings.broker, reactor.seconds
+        producers, consumers = Producers(), Consumers()
+        self._reactor = reactor
+        self._held = HeldPulls(arrivals)
+        self._clients = ClientRequests(
+            producers, consumers, groups, topics, ConsumerNotices(broker, consumers), now_s, now_ms
+        )
+        pulls = PullHandler(
+            settings,
+            store,
+            PullRules(broker, groups.find, topics.get, consumers.find),
+            TagFilters(),
+            offsets,
+            self._held,
+            OffsetMovedLog(appending.append, broker.broker_name, store_host, now_ms),
+            off_reactor(reactor),
+        )
+        self._handlers = [
+            pulls,
+            self._clients,
+            OffsetRequests(offsets, store),
+            LockRequests(QueueLocks(), now_s),
+            QueryRequests(settings.store, store),
+            ConnectionLists(producers, consumers),
+            ConsumeProgress(
+                broker, settings.broker_address, store, topics, groups, consumers, offsets, now_ms
+            ),
+            GroupRequests(settings.store, groups, offsets),
+        ]
+
+    def handlers(self) -> list[object]:
+        """Objects whose marked methods serve requests."""
+        return self._handlers
+
+    def observers(self) -> list[ConnectionObserver]:
+        """Who hears of connections: a client that goes leaves its groups and its held pulls."""
+        return [self._clients, self._held]
+
+    def services(self) -> list[IService]:
+        """Periodic work."""
+        return [
+            Periodic(self._reactor, EXPIRY_SCAN_INTERVAL_S, self._clients.expire, "expiry of silent clients")
+        ]

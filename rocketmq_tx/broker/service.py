@@ -1,0 +1,230 @@
+"""A broker, put together: what it is made of, in which order it starts and stops.
+
+    store opened and recovered -> tables loaded -> address server asked -> listening -> registered -> banner
+
+and back: nothing accepted any more, held requests answered, connections closed; unregistered; tables and
+store written, checkpoint, closed. Each part gets what it needs here, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import IService
+
+from rocketmq_tx.broker.address_server import AddressServer
+from rocketmq_tx.broker.admin_config import ConfigRequests
+from rocketmq_tx.broker.admin_topics import TopicRequests
+from rocketmq_tx.broker.announcement import Announcement, Unregistration
+from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.config_file import PropertiesFile
+from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.offset_file import OffsetFile
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.reading import ReadingSide
+from rocketmq_tx.broker.registration import Registration
+from rocketmq_tx.broker.registration_frames import BrokerIdentity
+from rocketmq_tx.broker.scanned_sends import ScannedSends
+from rocketmq_tx.broker.send_answers import SendAnswers
+from rocketmq_tx.broker.send_handler import SendHandler
+from rocketmq_tx.broker.store_service import StoreService
+from rocketmq_tx.broker.tables_service import TablesService
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.config.addresses import format_address
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.protocol.codes import SerializeType
+from rocketmq_tx.protocol.send_scan import SendScanner
+from rocketmq_tx.remoting.caller import RemotingClient
+from rocketmq_tx.remoting.connections import Connections
+from rocketmq_tx.remoting.listener import Listener
+from rocketmq_tx.remoting.registry import Registry
+from rocketmq_tx.runtime.arrivals import Arrivals
+from rocketmq_tx.runtime.clocks import WallClock, wall_ms
+from rocketmq_tx.runtime.group_commit import GroupCommit
+from rocketmq_tx.runtime.services import OrderedServices
+from rocketmq_tx.runtime.threads import OwnThread, off_reactor
+from rocketmq_tx.runtime.watermark import Watermark
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.os_disk import platform_disk
+
+VIP_PORT_OFFSET = -2
+HA_PORT_OFFSET = 10_000
+STOP_TIMEOUT_S = 5.0
+
+
+def make_broker(
+    settings: BrokerSettings,
+    reactor: Any,
+    announce: Callable[[str], object] = print,
+    *,
+    now_ms: WallClock = wall_ms,
+    disk: Disk | None = None,
+) -> OrderedServices:
+    """The service tree of one broker; `announce` gets the banner once it listens and has registered."""
+    return BrokerParts(settings, reactor, now_ms, disk or platform_disk()).services(announce)
+
+
+class BrokerParts:
+    """Makes the parts, top down: what is below uses what is above."""
+
+    def __init__(self, settings: BrokerSettings, reactor: Any, now_ms: WallClock, disk: Disk) -> None:
+        self.settings = settings
+        self.reactor = reactor
+        self.now_ms = now_ms
+        self.disk = disk
+        self._make_store()
+        self._make_tables()
+        self._make_sending()
+        self.reading = ReadingSide(
+            settings,
+            self.store,
+            self.arrivals,
+            self.appending,
+            self.topics,
+            self.groups,
+            self.offsets,
+            self.answers.store_host,
+            reactor,
+            now_ms,
+        )
+        self._make_remoting()
+
+    def table_file(self, name: str) -> JsonFile:
+        """A file of the `config` folder."""
+        return JsonFile(self.disk, self.settings.store.below_root("config", name), self._notice)
+
+    def _make_store(self) -> None:
+        settings, reactor = self.settings, self.reactor
+        self.answers = SendAnswers(settings)
+        self.store = MessageStore(
+            settings.store,
+            self.disk,
+            self.answers.store_host,
+            settings.facts.physical_memory_bytes,
+            self._notice,
+        )
+        flush_threads = [OwnThread(reactor, f"flush-{number}") for number in (1, 2)]
+        self.flushes = GroupCommit(self.store, Watermark(reactor), list(flush_threads), reactor)
+        self.store_service = StoreService(
+            self.store, settings.store, self.flushes, OwnThread(reactor, "checkpoint"), reactor, self.now_ms
+        )
+        self.arrivals = Arrivals(reactor)
+        self.appending = Appending(
+            settings.store, self.store, self.flushes, self.arrivals, self.store_service.appended
+        )
+
+    def _make_tables(self) -> None:
+        broker = self.settings.broker
+        self.topics = TopicTable(broker, self.table_file("topics.json"), self.now_ms)
+        self.groups = SubscriptionGroupTable(broker, self.table_file("subscriptionGroup.json"), self.now_ms)
+        self.offsets = ConsumerOffsets()
+        self.tables_service = TablesService(
+            self.topics,
+            self.groups,
+            OffsetFile(self.offsets, self.table_file("consumerOffset.json"), off_reactor(self.reactor)),
+            lambda: broker.flush_consumer_offset_interval,
+            self.reactor,
+        )
+
+    def _make_sending(self) -> None:
+        self.scanner = SendScanner()
+        self.send_handler = SendHandler(
+            self.settings, self.topics, self.groups, self.appending, self.answers, self.now_ms
+        )
+        self.scanned_sends = ScannedSends(
+            self.settings,
+            self.scanner,
+            self.topics,
+            self.appending,
+            self.answers,
+            self.send_handler,
+            self.now_ms,
+        )
+
+    def _make_remoting(self) -> None:
+        settings, broker = self.settings, self.settings.broker
+        self.caller = RemotingClient(
+            self.reactor, connect_timeout_s=settings.client.connect_timeout_millis / 1000
+        )
+        self.registration = Registration(broker_identity(settings), self.topics, self.caller, self.reactor)
+        config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
+        registry = Registry(
+            self.send_handler,
+            self.scanned_sends,
+            TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
+            ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
+            *self.reading.handlers(),
+        )
+        self.connections = Connections(
+            self.reactor,
+            registry,
+            scanner=self.scanner,
+            observers=self.reading.observers(),
+            send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
+        )
+        self.connections.limits.take(settings.server)
+        self.listener = Listener(
+            self.reactor,
+            self.connections,
+            host=settings.server.bind_address.strip("[]"),
+            port=settings.server.listen_port,
+            alias_offsets=(VIP_PORT_OFFSET,),
+            backlog=settings.server.server_socket_backlog,
+            release=(self.arrivals.release_all,),
+        )
+
+    # -- the tree ------------------------------------------------------------------------------------------
+
+    def services(self, announce: Callable[[str], object]) -> OrderedServices:
+        """Started top down, each when the one before is ready; stopped bottom up."""
+        address_server: list[IService] = []
+        if self.settings.broker.fetch_namesrv_addr_by_address_server:
+            address_server.append(AddressServer(self.settings.broker, self.reactor))
+        return OrderedServices(
+            self.store_service,  # recovery is over before anybody can connect; closed last
+            self.tables_service,
+            self.caller,
+            *address_server,
+            Unregistration(self.registration),  # does its work when it stops: after the listener
+            *self.reading.services(),
+            self.listener,
+            self.registration,  # a route is announced only when the port answers
+            Announcement(self.settings, self.registration, self.reactor, announce),
+            reactor=self.reactor,
+            stop_timeout_s=STOP_TIMEOUT_S,
+        )
+
+    # -- what one part has to know of another --------------------------------------------------------------
+
+    def _drop_messages(self, topic: str) -> None:
+        self.store.delete_topic(topic)
+        self.offsets.remove_topic(topic)
+
+    def _registered_soon(self) -> Any:
+        return self.registration.registered_soon()
+
+    def _settings_changed(self, changed: Mapping[str, str]) -> None:
+        self.connections.limits.take(self.settings.server)
+        self.scanned_sends.settings_changed()
+        if "brokerPermission" in changed:
+            self.topics.touch()
+        if "namesrvAddr" in changed:
+            self.registration.register_all()
+
+    def _notice(self, sentence: str) -> None:
+        self.store_service.notice(sentence)
+
+
+def broker_identity(settings: BrokerSettings) -> BrokerIdentity:
+    """How NameServers get to know this broker."""
+    listen_port = settings.server.listen_port
+    ha_port = settings.store.ha_listen_port or listen_port + HA_PORT_OFFSET
+    return BrokerIdentity(
+        settings.broker,
+        settings.broker_address,
+        format_address(settings.broker.broker_ip2, ha_port),
+        SerializeType[settings.client.serialize_type.name],
+    )

@@ -1,0 +1,157 @@
+"""The store's life within the broker: opened before anybody can connect, closed when all is answered.
+
+In between this looks after what the store leaves to its owner: keys enter the index soon after their
+messages, queue entries are written once a second, checkpoints once a minute off the reactor, and a disk that
+fills up is noticed before it is full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.values import FlushDiskType
+from rocketmq_tx.runtime.group_commit import GroupCommit
+from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.threads import Runner
+from rocketmq_tx.store.disk_use import DiskUse
+from rocketmq_tx.store.message_store import MessageStore
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+INDEX_BITE_S = 0.008
+"""Measured: bites this small keep the throughput of larger ones, at a fifth of their p99 latency."""
+DISK_FULL_RATIO = 0.90
+"""Apache's warning level: above it no message is taken, below it messages are taken again."""
+DISK_WATCH_S = 10.0
+DISK_FULL = "disk full"
+
+
+def disk_full_sentence(uses: Sequence[DiskUse]) -> str | None:
+    """What producers are told when a disk is too full; None while there is room."""
+    full = [use for use in uses if use.ratio > DISK_FULL_RATIO]
+    if not full:
+        return None
+    disks = ", ".join(f"the disk of {use.path} is {use.ratio:.0%} full" for use in full)
+    return f"{disks}, above {DISK_FULL_RATIO:.0%} no message is taken"
+
+
+class StoreService(Service):
+    """Opens, tends and closes a message store. `appended` is to be called after each append."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        store: MessageStore,
+        config: MessageStoreConfig,
+        flushes: GroupCommit,
+        checkpoint_thread: Runner,
+        reactor: IReactorTime,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.setName("message store")
+        self._store = store
+        self._config = config
+        self._flushes = flushes
+        self._checkpoint_thread = checkpoint_thread
+        self._reactor = reactor
+        self._now_ms = now_ms
+        self._bite: IDelayedCall | None = None
+        self._is_open = False
+
+        def every(name: str, interval_ms: Callable[[], int], work: Callable[[], object]) -> Periodic:
+            return Periodic(reactor, lambda: interval_ms() / 1000, work, name)
+
+        self._jobs = [
+            every("commit log flush", lambda: config.flush_interval_commit_log, self._flush_log),
+            every("queue flush", lambda: config.flush_interval_consume_queue, self._write_queues),
+            every("checkpoint", lambda: config.flush_consume_queue_thorough_interval, self._checkpoint),
+            Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
+        ]
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Recovers; raises OperatorError or StoreError, with a sentence for the operator."""
+        super().startService()
+        started_s = self._reactor.seconds()
+        report = self._store.open(self._now_ms())
+        self._is_open = True
+        messages = sum(end - begin for begin, end in map(self._range_of, self._store.queues()))
+        self._log.info(
+            "store opened: directory={directory} clean={clean} messages={messages} queues={queues}"
+            " log_bytes={bytes} records_walked={walked} took_ms={took_ms}",
+            directory=self._config.store_path_root_dir,
+            clean=report.clean,
+            messages=messages,
+            queues=report.queue_count,
+            bytes=report.log_end_offset - report.log_min_offset,
+            walked=report.records_walked,
+            took_ms=round((self._reactor.seconds() - started_s) * 1000),
+        )
+        self._watch_disk()
+        for job in self._jobs:
+            job.startService()
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        if not self._is_open:
+            return None
+        if self._bite is not None:
+            self._bite.cancel()
+            self._bite = None
+        stopping = [job.stopService() for job in self._jobs if job.running]
+        waiting = DeferredList([each for each in stopping if each is not None])
+        return waiting.addCallback(lambda _: self._close())
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._flushes.stop()
+        self._checkpoint_thread.abandon()
+        self._store.close(self._now_ms())
+        self._log.info("store closed: directory={directory}", directory=self._config.store_path_root_dir)
+
+    def _range_of(self, queue: tuple[str, int]) -> tuple[int, int]:
+        return self._store.queue_offsets(*queue)
+
+    def notice(self, sentence: str) -> None:
+        """What the store has to say to an operator."""
+        self._log.warn("store: {sentence}", sentence=sentence)
+
+    # -- tending -------------------------------------------------------------------------------------------
+
+    def appended(self) -> None:
+        """Messages came in: their keys enter the index soon."""
+        if self._bite is None:
+            self._bite = self._reactor.callLater(INDEX_BITE_S, self._write_index)
+
+    def _write_index(self) -> None:
+        self._bite = None
+        with self._log.failuresHandled("writing the index failed"):
+            self._store.write_index(self._now_ms())
+
+    def _flush_log(self) -> None:
+        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+            self._flushes.flush(self._store.written_to)
+
+    def _write_queues(self) -> None:
+        self._store.flush_queues(self._now_ms())
+
+    def _checkpoint(self) -> Deferred[None]:
+        job = self._store.begin_checkpoint(self._now_ms())
+        return self._checkpoint_thread.run(job.run).addCallback(lambda _: self._store.finish_checkpoint(job))
+
+    def _watch_disk(self) -> None:
+        sentence = disk_full_sentence(self._store.disk_use())
+        if sentence is None:
+            self._store.accept(DISK_FULL)
+        else:
+            self._store.refuse(DISK_FULL, sentence)
+            self._log.warn("no message is taken: {sentence}", sentence=sentence)
