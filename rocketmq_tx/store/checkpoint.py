@@ -40,7 +40,7 @@ class Claim(NamedTuple):
     queue_count: int
     entry_count: int
     index_name: int
-    index_count: int
+    index_entries: int
 
 
 class Checkpoint(NamedTuple):

@@ -106,7 +106,7 @@ class Checkpointer:
             queue_count,
             entry_count,
             (newest.name if newest else 0) if with_index else NO_INDEX,
-            newest.index_count if newest else 0,
+            index.entry_count,
         )
         return CheckpointJob(
             self._disk,

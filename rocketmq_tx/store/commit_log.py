@@ -53,13 +53,9 @@ class CommitLog:
 
     def load(self) -> None:
         """Finds the segments, whose size on disk counts; the configured one is for a new log."""
-        segments = self.segments
-        sizes = segments.sizes_on_disk()
-        if sizes:
-            largest = max(sizes)
-            segments.segment_size = max(largest, self.segment_size) if len(sizes) == 1 else largest
-            self.segment_size = segments.segment_size
-        segments.load()
+        self.segments.adopt_size_on_disk()
+        self.segment_size = self.segments.segment_size
+        self.segments.load()
 
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""

@@ -11,6 +11,8 @@ from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, QUEUE_ENTRY, QUEUE_EN
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 
 _MAX_TOPIC_BYTES = 127
+Entry = tuple[int, int, int]
+"""(commit log offset, size, tags code) of a message."""
 
 
 class ConsumeQueue:
@@ -61,9 +63,10 @@ class ConsumeQueue:
             return False
         return True
 
-    def sizes_on_disk(self) -> list[int]:
-        """Sizes of its files, by offset."""
-        return self._files.sizes_on_disk()
+    def size_on_disk(self) -> int:
+        """The size that its files have: the configured one unless they tell otherwise."""
+        self._files.adopt_size_on_disk()
+        return self._files.segment_size
 
     def find_end(self, log_min_offset: int, log_end: int) -> None:
         """Keeps the entries of messages that begin before `log_end`; cuts the rest, whatever it is.
@@ -100,10 +103,10 @@ class ConsumeQueue:
                 high = middle
         return low
 
-    def _entry(self, queue_offset: int) -> tuple[int, int, int]:
+    def _entry(self, queue_offset: int) -> Entry:
         return QUEUE_ENTRY.unpack(self.read(queue_offset, 1))
 
-    def entry(self, queue_offset: int) -> tuple[int, int, int]:
+    def entry(self, queue_offset: int) -> Entry:
         """(commit log offset, size, tags code) of an entry that exists."""
         return self._entry(queue_offset)
 
@@ -114,10 +117,25 @@ class ConsumeQueue:
         self.tail = bytearray(FILLER * (queue_offset - self.tail_from))
         self.min_offset = self.max_offset = queue_offset
 
-    def put(self, commit_log_offset: int, size: int, tags_code: int) -> None:
+    def put(self, entry: Entry) -> None:
         """Appends one entry."""
-        self.tail += QUEUE_ENTRY.pack(commit_log_offset, size, tags_code)
+        self.tail += QUEUE_ENTRY.pack(*entry)
         self.max_offset += 1
+
+    def replace(self, queue_offset: int, entry: Entry) -> None:
+        """Puts an entry in the place of a filler."""
+        if queue_offset >= self.tail_from:
+            at = (queue_offset - self.tail_from) * QUEUE_ENTRY_BYTES
+            self.tail[at : at + QUEUE_ENTRY_BYTES] = QUEUE_ENTRY.pack(*entry)
+        else:
+            self._files.write(QUEUE_ENTRY.pack(*entry), queue_offset * QUEUE_ENTRY_BYTES)
+
+    def log_end(self) -> int:
+        """Where in the commit log the newest message ends that it knows of; 0 when it is empty."""
+        if not self.max_offset:
+            return 0
+        offset, size, _ = self._entry(self.max_offset - 1)
+        return offset if size == FILLER_SIZE else offset + size
 
     def skip_to(self, queue_offset: int) -> None:
         """Numbers that no message has (its record is beyond repair) get entries that no read can follow."""

@@ -13,9 +13,12 @@ from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.append import PendingKeys
+from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.layouts import FILLER_SIZE
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
+    SHORTEST_RECORD,
     TRANSACTION_MASK,
     TRANSACTION_NOT_QUEUED,
     TRANSACTION_ROLLBACK,
@@ -44,38 +47,46 @@ class Dispatcher:
         self._deleted = deleted
         self._delay_levels_ms = delay_levels_ms
 
-    def enter(self, record: RecordFacts, queue: bool, index: bool, fill_gaps: bool) -> None:
-        """Enters a record into its queue, the index, or both.
+    def enter(self, record: RecordFacts, queue: bool, index: bool, fill_gaps: bool) -> bool:
+        """Enters a record into its queue, the index, or both; False when its queue offset is impossible.
 
         A number that is taken already is left alone. Numbers left out get filler entries with `fill_gaps`,
         else QueueGap is raised.
         """
         topic = record.topic.decode("utf-8", "replace")
         if self._deleted.is_gone(topic, record.commit_log_offset):
-            return
+            return True
         properties = unpack_properties(record.properties)
         if queue and not record.sys_flag & TRANSACTION_NOT_QUEUED:
-            self._enter_queue(record, topic, properties, fill_gaps)
+            entry = (record.commit_log_offset, record.size, self._code(record, topic, properties))
+            if not self._enter_queue(self._queues.get(topic, record.queue_id), record, entry, fill_gaps):
+                return False
         if index and record.sys_flag & TRANSACTION_MASK != TRANSACTION_ROLLBACK:
             keys = index_keys(properties)
             if keys:
                 self._pending_keys.append((topic, keys, record.commit_log_offset, record.store_timestamp))
+        return True
 
-    def _enter_queue(
-        self, record: RecordFacts, topic: str, properties: dict[str, str], fill_gaps: bool
-    ) -> None:
-        queue = self._queues.get(topic, record.queue_id)
-        if record.queue_offset < queue.max_offset:
-            return
-        if record.queue_offset > queue.max_offset:
+    def _enter_queue(self, queue: ConsumeQueue, record: RecordFacts, entry: Entry, fill_gaps: bool) -> bool:
+        number = record.queue_offset
+        if number < queue.max_offset:
+            if number >= queue.min_offset and queue.entry(number)[1] == FILLER_SIZE:
+                queue.replace(number, entry)
+                self._queues.dirty.add(queue)
+            return True
+        if number > queue.max_offset:
+            # No checksum covers the number. That many messages must have had room in the log in between.
+            if number - queue.max_offset > (record.commit_log_offset - queue.log_end()) // SHORTEST_RECORD:
+                return False
             if not fill_gaps:
-                raise QueueGap(f"{topic} queue {record.queue_id} lacks entries before {record.queue_offset}")
+                raise QueueGap(f"{queue.topic} queue {queue.queue_id} lacks entries before {number}")
             if queue.max_offset:
-                queue.skip_to(record.queue_offset)
+                queue.skip_to(number)
             else:
-                queue.begin_at(record.queue_offset)
-        queue.put(record.commit_log_offset, record.size, self._code(record, topic, properties))
+                queue.begin_at(number)
+        queue.put(entry)
         self._queues.dirty.add(queue)
+        return True
 
     def _code(self, record: RecordFacts, topic: str, properties: dict[str, str]) -> int:
         """The hash of the tags; in the schedule topic the time of delivery."""

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.disk import Disk, DiskFile
 from rocketmq_tx.store.layouts import (
     INDEX_ENTRY,
     INDEX_ENTRY_BYTES,
@@ -188,19 +188,27 @@ class IndexFile:
         for page in snapshot.pages:
             self._dirty_pages[page] = 1
 
-    def drop_newer_slots(self) -> None:
-        """After a crash: slots that name entries behind the header's count go back to older ones."""
+    def drop_newer_slots(self) -> bool:
+        """Slots that name entries behind the header's count, as a crash leaves them, go back to older ones.
+
+        False when the slots are not those that the header counts: then the file is damaged.
+        """
         slots = self._ready_slots()
-        if max(slots) < self.index_count:
-            return
-        file = self._files.open(self.path)
-        for slot, number in enumerate(slots):
-            while number >= self.index_count:
-                data = file.pread(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
-                previous = INDEX_ENTRY.unpack(data)[3] if len(data) == INDEX_ENTRY_BYTES else 0
-                number = previous if 0 <= previous < number else 0
-                slots[slot] = number
-                self._dirty_pages[slot // _PAGE_SLOTS] = 1
+        if max(slots) >= self.index_count:
+            file = self._files.open(self.path)
+            for slot, number in enumerate(slots):
+                if number >= self.index_count:
+                    slots[slot] = self._older(file, number)
+                    self._dirty_pages[slot // _PAGE_SLOTS] = 1
+        return self._slots_max - slots.tolist().count(0) == self.slot_count
+
+    def _older(self, file: DiskFile, number: int) -> int:
+        """The newest entry of a chain that the header counts; 0 when there is none."""
+        while number >= self.index_count:
+            data = file.pread(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
+            previous = INDEX_ENTRY.unpack(data)[3] if len(data) == INDEX_ENTRY_BYTES else 0
+            number = previous if 0 <= previous < number else 0
+        return number
 
     def release_slots(self) -> None:
         """A full file that is written needs no table in memory: queries read its slots from the file."""

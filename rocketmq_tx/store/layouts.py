@@ -71,10 +71,10 @@ CheckpointClaim = Struct(
     "queue_count" / Int64sb,
     "entry_count" / Int64sb,
     "index_name" / Int64sb,
-    "index_count" / Int64sb,
+    "index_entries" / Int64sb,
 )
 """Ours, where Apache leaves zeros: every record below `dispatched_to` is on disk with its queue entries,
-which number `entry_count` in `queue_count` queues; the newest index file holds `index_count` (entries + 1).
+which number `entry_count` in `queue_count` queues; the index files up to `index_name` hold `index_entries`.
 `times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
 """
 CheckpointFile = Struct(

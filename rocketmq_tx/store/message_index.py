@@ -54,22 +54,30 @@ class MessageIndex:
             self.files.append(file)
         return dropped
 
-    def keep_written(self, claimed_name: int, claimed_count: int, full_to_timestamp: int) -> None:
-        """After a crash: keeps files that are complete on disk, removes the others.
+    def keep_claimed(self, name: int, entries: int) -> int | None:
+        """Keeps the files that a claim of ours covers: up to that name, with so many entries or a few more.
 
-        Ours say so in the checkpoint's claim (name and count, 0 = no claim); of Apache's, those that end by
-        the checkpoint's index time are.
+        Returns the entries of all, None when they are not what was claimed and nothing can be trusted.
         """
-        for file in list(self.files):
-            if claimed_name:
-                newest = file.name == claimed_name and file.index_count >= claimed_count
-                keep = file.name < claimed_name or newest
-            else:
-                keep = file.end_timestamp <= full_to_timestamp
-            if not keep:
-                self._remove(file)
-        if self.files and not self.files[-1].is_full:
-            self.files[-1].drop_newer_slots()
+        for file in [file for file in self.files if file.name > name]:
+            self._remove(file)
+        newest_name = self.files[-1].name if self.files else 0
+        if newest_name != name or self.entry_count < entries:
+            return None
+        if self.files and not self.files[-1].drop_newer_slots():
+            return None
+        return self.entry_count
+
+    def keep_full_to(self, timestamp: int) -> bool:
+        """After a crash of another server: keeps the files that end by this store time (Apache's rule)."""
+        for file in [file for file in self.files if file.end_timestamp > timestamp]:
+            self._remove(file)
+        return bool(self.files)
+
+    @property
+    def entry_count(self) -> int:
+        """Keys entered in all files."""
+        return sum([file.index_count - 1 for file in self.files])
 
     def remove_all(self) -> None:
         """Removes every file."""

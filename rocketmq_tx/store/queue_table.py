@@ -44,10 +44,9 @@ class QueueTable:
             for name in disk.names(f"{self.directory}/{topic}"):
                 if name.isdecimal() and disk.is_directory(f"{self.directory}/{topic}/{name}"):
                     self.get(topic, int(name))
-        sizes = [size for queue in self for size in queue.sizes_on_disk()]
-        largest = max(sizes, default=0)
-        if largest >= QUEUE_ENTRY_BYTES:
-            self.file_size = largest - largest % QUEUE_ENTRY_BYTES
+        others = [size for size in (queue.size_on_disk() for queue in self) if size != self.file_size]
+        if others:
+            self.file_size = max(others) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES
         return [queue.directory for queue in self if not queue.load(self.file_size)]
 
     def write_dirty(self) -> None:

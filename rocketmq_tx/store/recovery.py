@@ -196,21 +196,21 @@ class Recovery:
         index, log = self._index, self._log
         if index is None:
             return log.segments.end
-        if claim is not None or not self.report.clean:
-            name, count = (claim.index_name, claim.index_count) if claim is not None else (0, 0)
-            index.keep_written(name, count, self._checkpoint.times.index_ms)
-        if claim is not None and self._index_is(claim):
-            return claim.dispatched_to
-        if index.files and self._begins_record(index.end_offset):
+        if claim is not None:
+            entered = index.keep_claimed(claim.index_name, claim.index_entries)
+            if entered == claim.index_entries:
+                return claim.dispatched_to
+            complete = entered is not None
+        else:
+            complete = self.report.clean or index.keep_full_to(self._checkpoint.times.index_ms)
+        if complete and index.files and self._begins_record(index.end_offset):
             return index.end_offset + 1
         index.remove_all()
         return log.min_offset
 
-    def _index_is(self, claim: Claim) -> bool:
-        files = self._index.files if self._index is not None else []
-        if not files:
-            return claim.index_name == 0
-        return files[-1].name == claim.index_name and files[-1].index_count == claim.index_count
+    def _withheld(self, step: Step) -> None:
+        self.report.records_withheld.append(step.offset)
+        self.report.warnings.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
 
     def _begins_record(self, offset: int) -> bool:
         if not self._log.segments.has(offset):
@@ -251,9 +251,9 @@ class Recovery:
                 doubtful = []
             if step.verdict is Verdict.WHOLE:
                 record = facts(step.data, step.at)
-                self._dispatcher.enter(
-                    record, step.offset >= starts.queues_from, step.offset >= index_from, fill_gaps
-                )
+                queue, index = step.offset >= starts.queues_from, step.offset >= index_from
+                if not self._dispatcher.enter(record, queue, index, fill_gaps):
+                    self._withheld(step)
                 log.last_record_at = step.offset
                 log.last_store_timestamp = record.store_timestamp
                 report.records_walked += 1
@@ -279,8 +279,7 @@ class Recovery:
     def _withhold(self, doubtful: list[Step], queues_from: int) -> None:
         """Damaged records before a whole one keep their numbers in their queues, but nobody gets them."""
         for step in doubtful:
-            self.report.records_withheld.append(step.offset)
-            self.report.warnings.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
+            self._withheld(step)
             if step.verdict is Verdict.DAMAGED:
                 record = facts(step.data, step.at)
                 topic = record.topic.decode("utf-8", "replace")

@@ -87,11 +87,13 @@ class SegmentFiles:
                     "the later ones aside"
                 )
 
-    def sizes_on_disk(self) -> list[int]:
-        """Sizes of the files that are there, by offset."""
-        disk = self._files.disk
-        starts = segment_starts(disk.names(self.directory))
-        return [disk.file_size(self.path(start)) or 0 for start in starts]
+    def adopt_size_on_disk(self) -> None:
+        """Takes the size that the files have, unless they can be of the configured one, some cut short."""
+        starts = segment_starts(self._files.disk.names(self.directory))
+        largest = max([self._files.disk.file_size(self.path(start)) or 0 for start in starts], default=0)
+        fitting = all(start % self.segment_size == 0 for start in starts)
+        if largest > self.segment_size or (largest and not fitting):
+            self.segment_size = largest
 
     def extend_short_files(self) -> list[str]:
         """Gives every file its full size by a hole that reads as zeros; returns the paths of short ones."""
