@@ -114,6 +114,10 @@ class RequestTimeout(RemotingError):
     """No answer in time."""
 
 
+class RouteUnknown(RemotingError):
+    """No NameServer knows a broker for the topic."""
+
+
 class CallRefused(RemotingError):
     """The peer answered with a code other than success."""
 
