@@ -69,6 +69,7 @@ class Recovery:
         self._check_crc = check_crc
         self._write_out = write_out
         self._queues_damaged = queues_damaged
+        self._claimed = False
         self.report = RecoveryReport(clean=clean)
         self.flushed_to = 0
 
@@ -87,8 +88,10 @@ class Recovery:
         everything = starts.queues_from == log.min_offset
         try:
             end = self._catch_up(starts, fill_gaps=everything)
-        except QueueGap as gap:
-            report.warnings.append(f"queues are built again from the whole log: {gap}")
+            if not everything:
+                self._check_times()
+        except QueueGap as problem:
+            report.warnings.append(f"queues are built again from the whole log: {problem}")
             end = self._catch_up(self._from_the_beginning(starts.index_from), fill_gaps=True)
         if self._index is not None and self._index.end_offset >= end:
             self._index.remove_all()
@@ -102,6 +105,12 @@ class Recovery:
         report.queue_count = len(self._queues.queues)
         return report
 
+    def _check_times(self) -> None:
+        """Store times that no record has reached are not this log's: then they said nothing of its queues."""
+        times, newest = self._checkpoint.times, self._log.last_store_timestamp
+        if not self._claimed and not self.report.clean and max(times.commit_log_ms, times.queues_ms) > newest:
+            raise QueueGap(f"the checkpoint is of {max(times)}, later than any message")
+
     # -- where to begin ------------------------------------------------------------------------------------
 
     def _forget_derived(self) -> None:
@@ -113,6 +122,7 @@ class Recovery:
 
     def _starts(self) -> _Starts:
         claim = self._believable_claim()
+        self._claimed = claim is not None
         queues_from = self._keep_queues(claim)
         index_from = self._keep_index(claim)
         if queues_from is None or self._deleted_topics_remain():
