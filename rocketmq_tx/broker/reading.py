@@ -23,7 +23,9 @@ from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.pull_handler import PullHandler
 from rocketmq_tx.broker.pull_rules import PullRules
 from rocketmq_tx.broker.query_handlers import QueryRequests
-from rocketmq_tx.broker.queue_locks import QueueLocks
+from rocketmq_tx.broker.queue_entries import QueueEntries
+from rocketmq_tx.broker.queue_locks import LOCK_EXPIRED_S, QueueLocks
+from rocketmq_tx.broker.runtime_info import RuntimeInfo
 from rocketmq_tx.broker.tag_filter import TagFilters
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.settings import BrokerSettings
@@ -60,27 +62,31 @@ class ReadingSide:
         self._clients = ClientRequests(
             producers, consumers, groups, topics, ConsumerNotices(broker, consumers), now_s, now_ms
         )
+        filters = TagFilters()
         pulls = PullHandler(
             settings,
             store,
             PullRules(broker, groups.find, topics.get, consumers.find),
-            TagFilters(),
+            filters,
             offsets,
             self._held,
             OffsetMovedLog(appending.append, broker.broker_name, store_host, now_ms),
             off_reactor(reactor),
         )
+        self._locks = LockRequests(QueueLocks(), now_s)
         self._handlers = [
             pulls,
             self._clients,
             OffsetRequests(offsets, store),
-            LockRequests(QueueLocks(), now_s),
+            self._locks,
             QueryRequests(settings.store, store),
             ConnectionLists(producers, consumers),
             ConsumeProgress(
                 broker, settings.broker_address, store, topics, groups, consumers, offsets, now_ms
             ),
             GroupRequests(settings.store, groups, offsets),
+            QueueEntries(store, consumers, filters),
+            RuntimeInfo(settings, store, pulls.traffic, now_ms),
         ]
 
     def handlers(self) -> list[object]:
@@ -94,5 +100,6 @@ class ReadingSide:
     def services(self) -> list[IService]:
         """Periodic work."""
         return [
-            Periodic(self._reactor, EXPIRY_SCAN_INTERVAL_S, self._clients.expire, "expiry of silent clients")
+            Periodic(self._reactor, EXPIRY_SCAN_INTERVAL_S, self._clients.expire, "expiry of silent clients"),
+            Periodic(self._reactor, LOCK_EXPIRED_S, self._locks.drop_expired, "expiry of queue locks"),
         ]

@@ -1,0 +1,218 @@
+"""Serves how far consumers have come: per queue, per topic, per group, for the whole broker.
+
+    202 topic: offsets of its queues           208 group: offsets against the queues' ends
+    300 topic: which groups consume it         303 group in a topic: the same as times
+    43  all stored offsets                     317 208 for every group of the broker
+    308 lowest offsets over groups             314 let a group stand where another one stands
+
+Facts: spec/processors.yaml (AdminBrokerProcessor). Rates are 0.0 until the broker keeps statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.protocol.bodies import (
+    ConsumeStats,
+    ConsumeStatsList,
+    GroupList,
+    MessageQueue,
+    OffsetWrapper,
+    QueryConsumeTimeSpanBody,
+    QueryCorrectionOffsetBody,
+    QueueTimeSpan,
+    TopicConfig,
+    TopicOffset,
+    TopicStatsTable,
+)
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.headers import (
+    CloneGroupOffsetRequestHeader,
+    GetConsumeStatsInBrokerHeader,
+    GetConsumeStatsRequestHeader,
+    GetTopicStatsInfoRequestHeader,
+    QueryConsumeTimeSpanRequestHeader,
+    QueryCorrectionOffsetHeader,
+    QueryTopicConsumeByWhoRequestHeader,
+)
+from rocketmq_tx.remoting.registry import Reply, serves
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.clients import Consumers
+    from rocketmq_tx.broker.groups import SubscriptionGroupTable
+    from rocketmq_tx.broker.offsets import ConsumerOffsets
+    from rocketmq_tx.broker.topics import TopicTable
+    from rocketmq_tx.config.broker import BrokerConfig
+    from rocketmq_tx.protocol.frame import Frame
+    from rocketmq_tx.remoting.peer import Peer
+    from rocketmq_tx.store.message_store import MessageStore
+
+
+class ConsumeProgress:
+    """Compares the offset table with the queues. `broker_address` is `ip:port`, `now_ms` the wall clock."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        broker_address: str,
+        store: MessageStore,
+        topics: TopicTable,
+        groups: SubscriptionGroupTable,
+        consumers: Consumers,
+        offsets: ConsumerOffsets,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._broker_config = config
+        self._broker_address = broker_address
+        self._store = store
+        self._topics = topics
+        self._groups = groups
+        self._consumers = consumers
+        self._offsets = offsets
+        self._now_ms = now_ms
+
+    # -- one topic -------------------------------------------------------------------------------------------
+
+    @serves(RequestCode.GET_TOPIC_STATS_INFO)
+    def topic_stats(self, peer: Peer, frame: Frame, header: GetTopicStatsInfoRequestHeader) -> Reply:
+        topic = self._known_topic(header.topic)
+        table = {}
+        for queue_id in range(topic.write_queue_nums):
+            first, end = self._store.queue_offsets(header.topic, queue_id)
+            last_ms = self._store_time(header.topic, queue_id, end - 1)
+            table[self._queue(header.topic, queue_id)] = TopicOffset(
+                min_offset=first, max_offset=end, last_update_timestamp=max(last_ms, 0)
+            )
+        return Reply(body=TopicStatsTable(offset_table=table).to_bytes())
+
+    @serves(RequestCode.QUERY_TOPIC_CONSUME_BY_WHO)
+    def consumed_by(self, peer: Peer, frame: Frame, header: QueryTopicConsumeByWhoRequestHeader) -> Reply:
+        """Groups online first, then those that only left offsets."""
+        online = self._consumers.groups_subscribed_to(header.topic)
+        known = dict.fromkeys((*online, *self._offsets.groups_of(header.topic)))
+        return Reply(body=GroupList(group_list=list(known)).to_bytes())
+
+    @serves(RequestCode.QUERY_CONSUME_TIME_SPAN)
+    def time_span(self, peer: Peer, frame: Frame, header: QueryConsumeTimeSpanRequestHeader) -> Reply:
+        topic = self._known_topic(header.topic)
+        spans = [
+            self._time_span(header.group, header.topic, queue_id)
+            for queue_id in range(topic.write_queue_nums)
+        ]
+        return Reply(body=QueryConsumeTimeSpanBody(consume_time_span_set=spans).to_bytes())
+
+    def _time_span(self, group: str, topic: str, queue_id: int) -> QueueTimeSpan:
+        """Times of the queue's ends and of what was consumed last; the delay is that of the next message."""
+        _, end = self._store.queue_offsets(topic, queue_id)
+        oldest_ms = self._store.earliest_store_time(topic, queue_id)
+        offset = max(self._offsets.query(group, topic, queue_id), 0)
+        consumed_ms = self._store_time(topic, queue_id, offset - 1) if offset else oldest_ms
+        next_ms = self._store_time(topic, queue_id, offset) if offset < end else -1
+        return QueueTimeSpan(
+            message_queue=self._queue(topic, queue_id),
+            min_time_stamp=oldest_ms,
+            max_time_stamp=self._store_time(topic, queue_id, end - 1),
+            consume_time_stamp=consumed_ms,
+            delay_time=self._now_ms() - next_ms if next_ms >= 0 else 0,
+        )
+
+    # -- groups ----------------------------------------------------------------------------------------------
+
+    @serves(RequestCode.GET_CONSUME_STATS)
+    def group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsRequestHeader) -> Reply:
+        """All topics with stored offsets, or the one that is named; an unknown group has an empty table."""
+        stats = ConsumeStats()
+        named = header.topic is not None and not header.topic.isspace() and header.topic
+        wanted = [named] if named else self._offsets.topics_of(header.consumer_group)
+        for topic in self._consumed_topics(header.consumer_group, wanted):
+            stats.offset_table.update(
+                self._progress(header.consumer_group, topic.topic_name, topic.read_queue_nums)
+            )
+        return Reply(body=stats.to_bytes())
+
+    @serves(RequestCode.GET_BROKER_CONSUME_STATS)
+    def all_group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsInBrokerHeader) -> Reply:
+        """One entry per topic of each group; with `is_order` only of order topics."""
+        lists: list[dict[str, list[ConsumeStats]]] = []
+        behind = 0
+        for group in self._groups.configs():
+            of_group = []
+            for topic in self._consumed_topics(group, self._offsets.topics_of(group)):
+                if header.is_order and not topic.order:
+                    continue
+                table = self._progress(group, topic.topic_name, topic.write_queue_nums)
+                behind += sum(queue.broker_offset - queue.consumer_offset for queue in table.values())
+                of_group.append(ConsumeStats(offset_table=table))
+            lists.append({group: of_group})
+        body = ConsumeStatsList(consume_stats_list=lists, broker_addr=self._broker_address, total_diff=behind)
+        return Reply(body=body.to_bytes())
+
+    def _progress(self, group: str, topic: str, queues: int) -> dict[MessageQueue, OffsetWrapper]:
+        table = {}
+        for queue_id in range(queues):
+            _, end = self._store.queue_offsets(topic, queue_id)
+            offset = max(self._offsets.query(group, topic, queue_id), 0)
+            consumed_ms = self._store_time(topic, queue_id, offset - 1) if offset else 0
+            table[self._queue(topic, queue_id)] = OffsetWrapper(
+                broker_offset=end, consumer_offset=offset, last_timestamp=max(consumed_ms, 0)
+            )
+        return table
+
+    def _consumed_topics(self, group: str, names: Iterable[str]) -> Iterator[TopicConfig]:
+        """Topics that exist, without those that an online group no longer subscribes to."""
+        consumers = self._consumers.find(group)
+        for name in names:
+            topic = self._topics.get(name)
+            if topic is None:
+                continue
+            if consumers is not None and consumers.subscriptions and name not in consumers.subscriptions:
+                continue
+            yield topic
+
+    # -- stored offsets --------------------------------------------------------------------------------------
+
+    @serves(RequestCode.GET_ALL_CONSUMER_OFFSET)
+    def all_offsets(self, peer: Peer, frame: Frame, header: None) -> Reply:
+        return Reply(body=self._offsets.snapshot().to_bytes())
+
+    @serves(RequestCode.QUERY_CORRECTION_OFFSET)
+    def lowest_offsets(self, peer: Peer, frame: Frame, header: QueryCorrectionOffsetHeader) -> Reply:
+        """Offsets below a queue's beginning do not count. (Apache loses those of the groups left out.)"""
+        left_out = set((header.filter_groups or "").split(","))
+        lowest: dict[int, int] = {}
+        for group in self._offsets.groups_of(header.topic):
+            if group in left_out:
+                continue
+            for queue_id, offset in self._offsets.queues(group, header.topic).items():
+                if offset >= self._store.queue_offsets(header.topic, queue_id)[0]:
+                    lowest[queue_id] = min(offset, lowest.get(queue_id, offset))
+        return Reply(body=QueryCorrectionOffsetBody(correction_offsets=lowest).to_bytes())
+
+    @serves(RequestCode.CLONE_GROUP_OFFSET)
+    def clone_offsets(self, peer: Peer, frame: Frame, header: CloneGroupOffsetRequestHeader) -> Reply:
+        """Without a topic all of them; with `offline` also those that the group no longer subscribes to."""
+        source = header.src_group
+        wanted = [header.topic] if header.topic else self._offsets.topics_of(source)
+        if not header.offline:
+            wanted = [topic.topic_name for topic in self._consumed_topics(source, wanted)]
+        for topic in wanted:
+            if self._topics.get(topic) is not None:
+                self._offsets.clone(source, header.dest_group, topic)
+        return Reply()
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def _known_topic(self, name: str) -> TopicConfig:
+        topic = self._topics.get(name)
+        if topic is None:
+            raise RequestRefused(ResponseCode.TOPIC_NOT_EXIST, f"topic[{name}] not exist")
+        return topic
+
+    def _queue(self, topic: str, queue_id: int) -> MessageQueue:
+        return MessageQueue(topic, self._broker_config.broker_name, queue_id)
+
+    def _store_time(self, topic: str, queue_id: int, queue_offset: int) -> int:
+        """When that message was stored, in epoch milliseconds; -1 when there is none."""
+        return self._store.store_time_at(topic, queue_id, queue_offset) if queue_offset >= 0 else -1
