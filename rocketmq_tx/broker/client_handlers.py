@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.clients import ClientConnection, Consumers, ExpiryScan, Producers
 from rocketmq_tx.broker.pull_rules import check_filter
-from rocketmq_tx.errors import BodyError, RequestRefused
+from rocketmq_tx.errors import BodyError
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import (
     CheckClientRequestBody,
@@ -110,13 +110,13 @@ class ClientRequests:
 
     @serves(RequestCode.GET_CONSUMER_LIST_BY_GROUP)
     def list_members(self, peer: Peer, frame: Frame, header: GetConsumerListByGroupRequestHeader) -> Reply:
+        answer = GetConsumerListByGroupResponseHeader()
         client_ids = self._consumers.client_ids(header.consumer_group)
         if not client_ids:
-            raise RequestRefused(
-                ResponseCode.SYSTEM_ERROR, f"no consumer for this group, {header.consumer_group}"
-            )
+            remark = f"no consumer for this group, {header.consumer_group}"
+            return Reply(ResponseCode.SYSTEM_ERROR, remark, answer)
         body = GetConsumerListByGroupResponseBody(consumer_id_list=client_ids)
-        return Reply(header=GetConsumerListByGroupResponseHeader(), body=body.to_bytes())
+        return Reply(header=answer, body=body.to_bytes())
 
     # -- connections -----------------------------------------------------------------------------------------
 

@@ -35,23 +35,26 @@ class QueryRequests:
 
     @serves(RequestCode.QUERY_MESSAGE)
     def by_key(self, peer: Peer, frame: Frame, header: QueryMessageRequestHeader) -> Reply:
-        """The newest messages with a key, oldest first, stored between two times."""
+        """The newest messages with a key, oldest first, stored between two times.
+
+        How far the index reaches is told only with messages, as in Apache.
+        """
         most = header.max_num
         if (frame.ext_fields or {}).get(UNIQUE_KEY_QUERY) == "true":
             most = self._config.default_query_max_num
         found = self._store.query_by_key(
             header.topic, header.key, most, header.begin_timestamp, header.end_timestamp
         )
-        answer = QueryMessageResponseHeader(
-            index_last_update_timestamp=found.index_last_update_timestamp,
-            index_last_update_phyoffset=found.index_last_update_offset,
-        )
         if not found.body:
             return Reply(
                 ResponseCode.QUERY_NOT_FOUND,
                 "can not find message, maybe time range not correct",
-                answer,
+                QueryMessageResponseHeader(index_last_update_timestamp=0, index_last_update_phyoffset=0),
             )
+        answer = QueryMessageResponseHeader(
+            index_last_update_timestamp=found.index_last_update_timestamp,
+            index_last_update_phyoffset=found.index_last_update_offset,
+        )
         return Reply(header=answer, body=found.body)
 
     @serves(RequestCode.VIEW_MESSAGE_BY_ID)

@@ -1,0 +1,98 @@
+"""Every recorded request to Apache's broker, served by ours: same code, remark, fields, pushes, body size.
+
+All requests are served, since they build on each other; those of the sending side are compared elsewhere
+(`test_golden_broker_writes`). Where ours answers differently the case is listed by name with the reason; a
+listed case that agrees after all fails, too, so the lists stay true. `LATER` are requests of features that
+do not exist yet, and what follows from them; `BETTER` is decided in docs/differences.md.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import golden
+from tests.replay import Case, ReplayedBroker, answered, case_of, recorded
+from tests.unit.test_golden_broker_writes import SERVED as WRITES
+
+LATER = {
+    "SQL filters": r"pull SQL92 .*|pull expressionType BAD|pull (bad )?sql registered no flag"
+    r"|check client config (ok|bad sql)",
+    "statistics of topics and brokers": r"stats data .*",
+    "delivery of delayed messages (one more message in the queue, one more delay offset)": (
+        r"delay offsets|python language, version 0|other serialization on the same connection"
+        r"|pull missing (commitOffset|suspendTimeoutMillis|subscription|subVersion)"
+        r"|pull registered (consumer no flag same|older) version"
+    ),
+    "messages sent back": r"send back .*|all subscription groups|broker consume stats",
+    "transactions": r"end transaction .*|resume check half.*",
+    "requests that are passed on to consumers": (
+        r"consumer running info .*|reset offset .*|consumer status .*"
+    ),
+    "cleaning by request": r"clean .*|delete expired commitlog",
+    "access control": r"acl .*",
+}
+BETTER = {
+    "a success has no remark": r"query consume queue",
+    "a deleted topic takes its offsets along": r"consumer offsets",
+    "a queue without messages is not behind": r"consume time span",
+    "rates are zeros, not blanks": r"runtime info",
+    "the answer was recorded without its fields, for its size": r"query message by key",
+    "the store time is our clock's": r"earliest store time",
+}
+
+
+class RecordedRequests(SynchronousTestCase):
+    """The error recordings begin with a fresh broker, so each number must agree."""
+
+    def replay(self, name: str) -> dict[str, str]:
+        """What differed, by case."""
+        broker = ReplayedBroker()
+        differing = {}
+        for line in golden.lines(f"frames/{name}.jsonl"):
+            case = case_of(line) if "case" in line else None
+            if case is None:
+                continue
+            if case.name == "send queueId -1":  # our choice is Apache's, so that later offsets agree
+                chosen = int(case.expected[0]["extFields"]["queueId"])
+                self.patch(random, "randrange", lambda stop, chosen=chosen: chosen)
+            if case.name == "send back unknown group":
+                broker.connect()  # the recording went on with a new connection
+            difference = self.difference(case, broker)
+            if difference and case.code not in WRITES:
+                differing[case.name] = difference
+        return differing
+
+    def difference(self, case: Case, broker: ReplayedBroker) -> str:
+        got = broker.serve(case.request, case.waited_s)
+        wanted = [recorded(frame) for frame in case.expected]
+        ours: list[Any] = [answered(frame) for frame in got]
+        if len(ours) == len(wanted):
+            ours = [mine[: len(theirs)] for mine, theirs in zip(ours, wanted, strict=True)]
+        sizes = [(frame.get("body") or {}).get("size", 0) for frame in case.expected]
+        if (wanted, sizes) == (ours, [len(frame.body) for frame in got]):
+            return ""
+        return f"{case.name}:\n  Apache {wanted} {sizes}\n  ours   {ours} {[len(f.body) for f in got]}"
+
+    def check(self, name: str) -> None:
+        differing = self.replay(name)
+        patterns = [*LATER.values(), *BETTER.values()]
+        unlisted = [
+            text
+            for case, text in differing.items()
+            if not any(re.fullmatch(pattern, case) for pattern in patterns)
+        ]
+        self.assertEqual(unlisted, [], "\n" + "\n".join(unlisted))
+        agreeing = [
+            pattern for pattern in patterns if not any(re.fullmatch(pattern, case) for case in differing)
+        ]
+        self.assertEqual(agreeing, [], "these agree now: take them from the list")
+
+    def test_errors_with_json_headers(self) -> None:
+        self.check("errors-broker.json")
+
+    def test_errors_with_binary_headers(self) -> None:
+        self.check("errors-broker.rocketmq")
