@@ -106,7 +106,7 @@ class Appender:
             if isinstance(error, struct.error | TypeError):
                 raise MessageError(f"a message cannot be stored as it is: {error}") from error
             raise
-        self._queues.dirty.update(touched)
+        self._queues.dirty.update(dict.fromkeys(touched))
         self._log.last_record_at = placed[-1][0]
         self._log.last_store_timestamp = now_ms
         return placed

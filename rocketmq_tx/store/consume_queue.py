@@ -68,10 +68,11 @@ class ConsumeQueue:
         self._files.adopt_size_on_disk()
         return self._files.segment_size
 
-    def find_end(self, log_min_offset: int, log_end: int) -> None:
+    def find_end(self, log_min_offset: int, log_end: int) -> bool:
         """Keeps the entries of messages that begin before `log_end`; cuts the rest, whatever it is.
 
-        Searches by halves, since entries stand without gaps and their log offsets never decrease.
+        Searches by halves, since entries stand without gaps and their log offsets never decrease. False when
+        entries are missing for certain: of the first file, or at the beginning of another.
         """
         self.tail = bytearray()
         self.tail_from = self._files.end // QUEUE_ENTRY_BYTES
@@ -84,6 +85,8 @@ class ConsumeQueue:
             first = end = 0
         self.max_offset = self.tail_from = end
         self.correct_min_offset(log_min_offset)
+        starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
+        return not (first and log_min_offset == 0) and all(self._entry(start)[1] > 0 for start in starts)
 
     def correct_min_offset(self, log_min_offset: int) -> None:
         """The oldest message is the first one whose record the commit log still has."""
@@ -177,11 +180,17 @@ class ConsumeQueue:
         return starts or [self.tail_from]
 
     @property
+    def entry_count(self) -> int:
+        """Entries from its first file's first place on, fillers included."""
+        return self.max_offset - self.file_starts()[0]
+
+    @property
     def file_entries(self) -> int:
         """Entries of one file."""
         return self._files.segment_size // QUEUE_ENTRY_BYTES
 
     def remove(self) -> None:
-        """Removes all files."""
+        """Removes all files: the queue is empty."""
         self._files.remove_all()
         self.tail = bytearray()
+        self.min_offset = self.max_offset = self.tail_from = 0

@@ -72,7 +72,7 @@ class Dispatcher:
         if number < queue.max_offset:
             if number >= queue.min_offset and queue.entry(number)[1] == FILLER_SIZE:
                 queue.replace(number, entry)
-                self._queues.dirty.add(queue)
+                self._queues.dirty[queue] = None
             return True
         if number > queue.max_offset:
             # No checksum covers the number. That many messages must have had room in the log in between.
@@ -85,7 +85,7 @@ class Dispatcher:
             else:
                 queue.begin_at(number)
         queue.put(entry)
-        self._queues.dirty.add(queue)
+        self._queues.dirty[queue] = None
         return True
 
     def _code(self, record: RecordFacts, topic: str, properties: dict[str, str]) -> int:

@@ -19,7 +19,7 @@ class QueueTable:
 
     def __init__(self, files: OpenFiles, directory: str, file_size: int) -> None:
         self.queues: dict[QueueKey, ConsumeQueue] = {}
-        self.dirty: set[ConsumeQueue] = set()
+        self.dirty: dict[ConsumeQueue, None] = {}
         self.directory = directory
         self.file_size = file_size
         self._files = files
@@ -52,11 +52,11 @@ class QueueTable:
     def write_dirty(self) -> None:
         """Writes the entries in memory to their files; on StoreError the rest stays dirty."""
         while self.dirty:
-            queue = self.dirty.pop()
+            queue, _ = self.dirty.popitem()
             try:
                 self._unsynced.update(queue.write_tail())
             except BaseException:
-                self.dirty.add(queue)
+                self.dirty[queue] = None
                 raise
 
     def take_unsynced(self) -> set[str]:
@@ -73,7 +73,7 @@ class QueueTable:
         ids = [queue_id for name, queue_id in self.queues if name == topic]
         for queue_id in ids:
             queue = self.queues.pop((topic, queue_id))
-            self.dirty.discard(queue)
+            self.dirty.pop(queue, None)
             queue.remove()
         self._files.disk.remove_tree(f"{self.directory}/{topic}")
         prefix = f"{self.directory}/{topic}/"
@@ -81,9 +81,9 @@ class QueueTable:
         return ids
 
     def totals(self) -> tuple[int, int]:
-        """(queues with an entry, entries numbered so far): what a checkpoint claims and recovery compares."""
-        ends = [queue.max_offset for queue in self.queues.values() if queue.max_offset]
-        return len(ends), sum(ends)
+        """(queues with an entry, entries in files or to be): what a checkpoint claims and recovery compares."""
+        counts = [queue.entry_count for queue in self if queue.max_offset]
+        return len(counts), sum(counts)
 
     def __iter__(self) -> Iterator[ConsumeQueue]:
         return iter(self.queues.values())

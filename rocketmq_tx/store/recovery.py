@@ -70,6 +70,7 @@ class Recovery:
         self._write_out = write_out
         self._queues_damaged = queues_damaged
         self._claimed = False
+        self._damage: list[str] = []
         self.report = RecoveryReport(clean=clean)
         self.flushed_to = 0
 
@@ -92,10 +93,11 @@ class Recovery:
                 self._check_times()
         except QueueGap as problem:
             report.warnings.append(f"queues are built again from the whole log: {problem}")
-            end = self._catch_up(self._from_the_beginning(starts.index_from), fill_gaps=True)
+            end = self._catch_up(self._from_the_beginning(self._entered_to(starts)), fill_gaps=True)
         if self._index is not None and self._index.end_offset >= end:
             self._index.remove_all()
             self._catch_up(_Starts(end, log.min_offset), fill_gaps=True)
+        report.warnings += self._damage
         log.set_end(end)
         for queue in self._queues:
             queue.correct_min_offset(log.min_offset)
@@ -110,6 +112,13 @@ class Recovery:
         times, newest = self._checkpoint.times, self._log.last_store_timestamp
         if not self._claimed and not self.report.clean and max(times.commit_log_ms, times.queues_ms) > newest:
             raise QueueGap(f"the checkpoint is of {max(times)}, later than any message")
+
+    def _entered_to(self, starts: _Starts) -> int:
+        """The index start for a second walk: what the first one has entered stays."""
+        if self._index is None:
+            return starts.index_from
+        self._index.pending.clear()
+        return max(starts.index_from, self._index.end_offset + 1)
 
     # -- where to begin ------------------------------------------------------------------------------------
 
@@ -134,7 +143,8 @@ class Recovery:
         self.report.rebuilt = True
         log_min = self._log.min_offset
         for queue in self._queues:
-            queue.find_end(log_min, log_min)
+            if not queue.find_end(log_min, log_min):
+                queue.remove()
         self._queues.dirty.clear()
         return _Starts(log_min, index_from)
 
@@ -172,7 +182,8 @@ class Recovery:
 
     def _find_queue_ends(self, log_end: int) -> None:
         for queue in self._queues:
-            queue.find_end(self._log.min_offset, log_end)
+            if not queue.find_end(self._log.min_offset, log_end):
+                self._queues_damaged = True
 
     def _end_of_queues(self) -> int | None:
         """Where the last message ends that any queue knows of; None when the log has no such record."""
@@ -220,7 +231,7 @@ class Recovery:
 
     def _withheld(self, step: Step) -> None:
         self.report.records_withheld.append(step.offset)
-        self.report.warnings.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
+        self._damage.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
 
     def _begins_record(self, offset: int) -> bool:
         if not self._log.segments.has(offset):
@@ -247,6 +258,7 @@ class Recovery:
         log, report = self._log, self.report
         report.records_walked = report.bytes_walked = 0
         report.records_withheld.clear()
+        self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
         end = walk_from
         doubtful: list[Step] = []
@@ -272,7 +284,7 @@ class Recovery:
             if not doubtful:
                 end = step.offset + step.size
         if doubtful:
-            report.warnings.append(f"the damaged record at {doubtful[0].offset} ends the log and was cut off")
+            self._damage.append(f"the damaged record at {doubtful[0].offset} ends the log and was cut off")
         report.bytes_walked = end - walk_from
         self._write_out()
         return end
