@@ -51,9 +51,9 @@ class ReplayedBroker:
     def now_ms(self) -> int:
         return BEGAN_MS + int(self.clock.seconds() * 1000)
 
-    def connect(self) -> None:
-        """A client connects; the one before, if any, goes."""
-        if self.connections.open:
+    def connect(self, close_other: bool = True) -> None:
+        """A client connects, and the one before, if any, goes, unless both are to stay."""
+        if self.connections.open and close_other:
             self.protocol.connectionLost()
         self.protocol = FrameProtocol(self.connections)
         self.transport = StringTransport(
