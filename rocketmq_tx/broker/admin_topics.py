@@ -75,8 +75,8 @@ class TopicRequests:
         """An unknown topic is answered like a known one, and what may be left of it goes, too."""
         check_is_master(self._store)
         topic = self._changeable(header.topic)
-        self._topics.delete(topic)
         self._drop_messages(topic)
+        self._topics.delete(topic)
         return Reply()
 
     @serves(RequestCode.GET_ALL_TOPIC_CONFIG)

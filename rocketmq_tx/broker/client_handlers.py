@@ -7,11 +7,12 @@ Facts: spec/processors.yaml (ClientManageProcessor, ConsumerManageProcessor).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.clients import ClientConnection, Consumers, ExpiryScan, Producers
 from rocketmq_tx.broker.pull_rules import check_filter
-from rocketmq_tx.errors import BodyError
+from rocketmq_tx.errors import BodyError, RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import (
     CheckClientRequestBody,
@@ -80,11 +81,12 @@ class ClientRequests:
         """A group whose settings may not be created is registered all the same, without a retry topic."""
         settings = self._groups.find(consumer.group_name)
         if settings is not None:
-            self._topics.ensure(
-                names.retry_topic(consumer.group_name),
-                settings.retry_queue_nums,
-                sys_flag=int(TopicSysFlag.UNIT_SUB) if consumer.unit_mode else 0,
-            )
+            with suppress(RequestRefused):  # the group's name makes no topic name: it has no retries
+                self._topics.ensure(
+                    names.retry_topic(consumer.group_name),
+                    settings.retry_queue_nums,
+                    sys_flag=int(TopicSysFlag.UNIT_SUB) if consumer.unit_mode else 0,
+                )
         changed = self._consumers.register(client, consumer)
         if changed and (settings is None or settings.notify_consumer_ids_changed_enable):
             self._notices.group_changed(consumer.group_name)

@@ -92,10 +92,12 @@ class TopicTable:
     def ensure(self, name: str, queues: int, *, sys_flag: int = 0) -> TopicConfig:
         """The topic, made readable and writable with `queues` queues when it is missing.
 
-        For topics that the broker needs itself: `%RETRY%group`, `%DLQ%group`, the half topic.
+        For topics that the broker needs itself: `%RETRY%group`, `%DLQ%group`, the half topic. A group may
+        have any name, a topic becomes a folder: raises RequestRefused for what is no topic name.
         """
         found = self._topics.get(name)
         if found is None:
+            names.check_topic(name)
             found = make_topic(name, queues, sys_flag=sys_flag)
             self.put(found)
         return found
