@@ -81,7 +81,7 @@ class QueueTable:
         return ids
 
     def totals(self) -> tuple[int, int]:
-        """(queues with an entry, entries in files or to be): what a checkpoint claims and recovery compares."""
+        """(queues with an entry, entries): what a checkpoint claims and recovery compares."""
         counts = [queue.entry_count for queue in self if queue.max_offset]
         return len(counts), sum(counts)
 

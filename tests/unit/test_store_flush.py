@@ -1,0 +1,167 @@
+"""What counts as being on the device: flushes in order, never past a failed one; and no checkpoint claims more."""
+
+from __future__ import annotations
+
+import errno
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.errors import StoreError, StoreUnavailable
+from rocketmq_tx.store.checkpoint import read_checkpoint
+from rocketmq_tx.store.disk_use import disk_use
+from tests.memory_disk import MemoryDisk
+from tests.store_cases import NOW, SEGMENT, message, open_store
+
+LOG = "/store/commitlog/"
+
+
+class FlushTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = MemoryDisk()
+        self.notices: list[str] = []
+        self.store = open_store(self.disk, notices=self.notices)
+
+    def send(self, count: int = 1, size: int = 100) -> int:
+        self.store.append_all([message(body=b"x" * size, unique="U") for _ in range(count)], NOW)
+        return self.store.written_to
+
+    def test_nothing_is_to_be_done_at_first(self) -> None:
+        self.assertIsNone(self.store.begin_flush())
+        self.assertEqual(self.store.flushed_to, 0)
+
+    def test_a_job_covers_what_was_written_before_it_began(self) -> None:
+        end = self.send()
+        job = self.store.begin_flush()
+        assert job is not None
+        self.send()
+        job.run()
+        self.assertEqual(self.store.flushed_to, 0)
+        self.assertEqual(self.store.finish_flush(job), end)
+        self.assertEqual(self.store.flushed_to, end)
+
+    def test_every_segment_that_was_written_is_synced_and_the_directory_when_it_changed(self) -> None:
+        self.send(3, SEGMENT // 2)
+        self.disk.syncs.clear()
+        job = self.store.begin_flush()
+        assert job is not None
+        job.run()
+        self.assertEqual(self.disk.syncs, [f"{LOG}{n * SEGMENT:020d}" for n in range(3)])
+        self.assertEqual(self.disk.name_changes, [])
+        self.store.finish_flush(job)
+        self.assertIsNone(self.store.begin_flush())
+
+    def test_jobs_that_overlap_count_in_their_order(self) -> None:
+        first_end = self.send()
+        first = self.store.begin_flush()
+        self.assertIsNone(self.store.begin_flush())
+        second_end = self.send()
+        second = self.store.begin_flush()
+        assert first is not None and second is not None
+        second.run()
+        self.assertEqual(self.store.finish_flush(second), 0)
+        first.run()
+        self.assertEqual(self.store.finish_flush(first), second_end)
+        self.assertLess(first_end, second_end)
+
+    def test_a_failed_flush_is_final_and_stops_the_writing(self) -> None:
+        end = self.send()
+        self.store.save_checkpoint(NOW)
+        self.send()
+        first = self.store.begin_flush()
+        self.send()
+        second = self.store.begin_flush()
+        assert first is not None and second is not None
+        self.disk.fail("sync", LOG, errno.EIO)
+        first.run()
+        self.disk.heal()
+        second.run()
+        self.assertEqual(self.store.finish_flush(second) if not first.done else end, end)
+        error = self.assertRaises(StoreError, self.store.finish_flush, first)
+        self.assertIn("Input/output error", str(error))
+        self.assertRaises(StoreError, self.store.finish_flush, second)
+        self.assertEqual(self.store.flushed_to, end)
+        self.assertIsNone(self.store.begin_flush())
+        self.assertIn("flush failed", str(self.assertRaises(StoreUnavailable, self.send)))
+        self.assertEqual(self.store.get_messages("TopicTest", 0, 0, 32).count, 3)
+        self.assertEqual(len(self.notices), 1)
+        self.store.close(NOW)
+        self.assertIn("/store/abort", self.disk.nodes)
+
+    def test_a_checkpoint_claims_nothing_while_an_earlier_flush_is_under_way_or_failed(self) -> None:
+        self.send()
+        flush = self.store.begin_flush()
+        checkpoint = self.store.begin_checkpoint(NOW)
+        assert flush is not None
+        checkpoint.run()
+        self.assertRaises(StoreError, self.store.finish_checkpoint, checkpoint)
+        self.assertIsNone(read_checkpoint(self.disk, "/store/checkpoint").claim)
+        flush.run()
+        self.store.finish_flush(flush)
+        self.store.save_checkpoint(NOW)
+        claim = read_checkpoint(self.disk, "/store/checkpoint").claim
+        assert claim is not None
+        self.assertEqual(claim.dispatched_to, self.store.written_to)
+
+    def test_a_checkpoint_that_fails_is_made_up_for_by_the_next(self) -> None:
+        for part in ("checkpoint", "consumequeue", "index", "commitlog"):
+            self.setUp()
+            self.send(5)
+            self.disk.fail("sync", f"/store/{part}", errno.EIO)
+            self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+            self.disk.heal()
+            if part == "commitlog":
+                self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+                continue
+            self.disk.syncs.clear()
+            self.store.save_checkpoint(NOW)
+            if part != "checkpoint":
+                self.assertTrue([path for path in self.disk.syncs if part in path])
+            image = self.disk.after_kill()
+            again = open_store(image)
+            self.assertEqual(again.queue_offsets("TopicTest", 0), (0, 5))
+            self.assertEqual(
+                again.query_by_key("TopicTest", "U", 9, 0, NOW).offsets,
+                sorted({n * again.written_to // 5 for n in range(5)}),
+            )
+
+    def test_queues_that_cannot_be_written_are_written_later(self) -> None:
+        self.send(3)
+        self.disk.fail("create", "consumequeue", errno.ENOSPC)
+        self.assertRaises(StoreUnavailable, self.store.flush_queues, NOW)
+        self.assertEqual(self.store.get_messages("TopicTest", 0, 0, 32).count, 3)
+        self.disk.heal()
+        self.store.flush_queues(NOW)
+        self.assertEqual(self.disk.content("/store/consumequeue/TopicTest/0/" + "0" * 20)[:8], bytes(8))
+        self.assertEqual(self.store.get_messages("TopicTest", 0, 0, 32).count, 3)
+
+    def test_closing_twice_is_harmless_and_a_closed_store_takes_nothing(self) -> None:
+        self.send()
+        self.store.close(NOW)
+        self.store.close(NOW)
+        self.assertNotIn("/store/abort", self.disk.nodes)
+        self.assertRaises(StoreUnavailable, self.send)
+
+    def test_a_close_that_fails_leaves_an_unclean_end_and_no_lock(self) -> None:
+        self.send()
+        self.disk.fail("sync", "checkpoint", errno.EIO)
+        self.assertRaises(StoreError, self.store.close, NOW)
+        self.disk.heal()
+        self.assertIn("/store/abort", self.disk.nodes)
+        self.assertEqual(open_store(self.disk).queue_offsets("TopicTest", 0), (0, 1))
+
+    def test_an_open_that_fails_lets_the_lock_go(self) -> None:
+        self.store.close(NOW)
+        self.disk.fail("create", "abort", errno.EROFS)
+        self.assertRaises(StoreError, open_store, self.disk)
+        self.disk.heal()
+        open_store(self.disk)
+
+    def test_disk_use_is_rounded_up_to_hundredths(self) -> None:
+        self.disk.free_bytes = (1 << 40) * 3 // 10
+        ratios = [use.ratio for use in self.store.disk_use()]
+        self.assertEqual(ratios, [0.71, 0.71])
+        self.disk.fail("space", "/", errno.EIO)
+        self.assertEqual(disk_use(self.disk, "/x").ratio, -1.0)
+        self.disk.heal()
+        self.disk.free_bytes = 1 << 40
+        self.assertEqual(disk_use(self.disk, "/x").ratio, 0.0)
