@@ -156,6 +156,7 @@ class PullHandler:
         if config.long_polling_enable:
             timeout_ms = pull.header.suspend_timeout_millis or 0
         header = pull.header
+        pull.frame.ext_fields = None  # read already; thousands of held pulls need not keep the text, too
         self._held.hold(
             pull.peer, header.topic, header.queue_id, timeout_ms / 1000, answer_if_ready, answer_anyhow
         )
