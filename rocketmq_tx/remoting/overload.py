@@ -1,11 +1,12 @@
 """Overload is a matter of memory: how many bytes were read and are not yet answered, over all connections.
 
 There are no thread pools that could fill up. What waits are half frames, requests whose answer is a Deferred
-(a flush, a slave, a held pull), and sends put aside here. Above the bound, runs of *sends* are not handed to
-their handler but wait in line, and reading from their connections pauses; everything else is served as
-always, so producers cannot starve consumers. Sends that wait longer than they may (Apache:
-`waitTimeMillsInSendQueue`, BrokerFastFailure) are answered SYSTEM_BUSY, which makes clients try another
-broker. Not overloaded, all this costs one look at `Load.over` per run.
+(a flush, a slave, a held pull). Above the bound, runs of *sends* are not handed to their handler but wait in
+line, and reading from their connections pauses; everything else is served as always, so producers cannot
+starve consumers. Sends that wait longer than they may (Apache: `waitTimeMillsInSendQueue`,
+BrokerFastFailure) are answered SYSTEM_BUSY, which makes clients try another broker; so are the oldest when
+the line itself holds as many bytes as the bound. Not overloaded, all this costs one look at `Load.over` per
+run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT_BYTES = 256 << 20
 _RELIEF = 0.8
 """Sends are taken up again below this share of the bound, so that the state does not flutter."""
+_SAME_TIME_S = 1e-6
+"""Sums of seconds differ in their last digits."""
 
 BUSY_REMARK = (
     "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while,"
@@ -85,6 +88,7 @@ class WaitingLine:
         self._patience_ms = patience_ms
         self._line: deque[_Waiting] = deque()
         self._requests = 0
+        self.bytes = 0
         self._deadlines = Deadlines(reactor)
         self._next: Deadline | None = None
         self._rarely = Rarely(reactor, 10)
@@ -106,7 +110,9 @@ class WaitingLine:
             )
         self._line.append(_Waiting(self._reactor.seconds(), waiter, code, run, size_bytes))
         self._requests += len(run)
-        self._load.add(size_bytes)
+        self.bytes += size_bytes
+        while self.bytes > self._load.limit_bytes:
+            self._refuse_first(self._reactor.seconds())
         if self._next is None:
             self._next = self._deadlines.after(self._patience_ms() / 1000, self._refuse_late)
 
@@ -116,18 +122,18 @@ class WaitingLine:
         if gone:
             self._line = deque(entry for entry in self._line if entry.waiter is not waiter)
             self._requests -= sum(len(entry.run) for entry in gone)
-            self._load.remove(sum(entry.size_bytes for entry in gone))
+            self.bytes -= sum(entry.size_bytes for entry in gone)
 
     def _take(self) -> _Waiting:
         entry = self._line.popleft()
         self._requests -= len(entry.run)
+        self.bytes -= entry.size_bytes
         return entry
 
     def _relieved(self) -> None:
         """Serves from the front until the load is too high again."""
         while self._line and not self._load.over:
             entry = self._take()
-            self._load.bytes -= entry.size_bytes  # not `remove`: no second relief inside this one
             entry.waiter.serve_waited(entry.code, entry.run)
             entry.waiter.left_the_line()
 
@@ -135,14 +141,16 @@ class WaitingLine:
         self._next = None
         now_s = self._reactor.seconds()
         patience_s = self._patience_ms() / 1000
-        while self._line and now_s - self._line[0].since_s >= patience_s:
-            size = self._requests
-            entry = self._take()
-            self.refused += len(entry.run)
-            waited_ms = int((now_s - entry.since_s) * 1000)
-            entry.waiter.refuse_waited(entry.code, entry.run, BUSY_REMARK.format(ms=waited_ms, size=size))
-            entry.waiter.left_the_line()
-            self._load.remove(entry.size_bytes)
+        while self._line and now_s - self._line[0].since_s >= patience_s - _SAME_TIME_S:
+            self._refuse_first(now_s)
         if self._line and self._next is None:
             left_s = patience_s - (now_s - self._line[0].since_s)
             self._next = self._deadlines.after(left_s, self._refuse_late)
+
+    def _refuse_first(self, now_s: float) -> None:
+        size = self._requests
+        entry = self._take()
+        self.refused += len(entry.run)
+        waited_ms = round((now_s - entry.since_s) * 1000)
+        entry.waiter.refuse_waited(entry.code, entry.run, BUSY_REMARK.format(ms=waited_ms, size=size))
+        entry.waiter.left_the_line()

@@ -64,7 +64,7 @@ class FrameProtocol(Protocol):
         self._in_line = 0
         self._awaited = 0
         self._awaited_bytes = 0
-        self._heard_s = 0.0
+        self._heard_s = -1.0  # never
         self._spoke_s = 0.0
         self._marked = False
         self._gone = False
@@ -81,7 +81,7 @@ class FrameProtocol(Protocol):
         host = transport.getPeer()
         self.peer = Peer(self, (plain_host(str(getattr(host, "host", "0.0.0.0"))), getattr(host, "port", 0)))
         self._outgoing = Outgoing(transport, self._drained)
-        self._heard_s = self._spoke_s = self.connections.now_s()
+        self._spoke_s = self.connections.now_s()
         self.is_open = True
         self.connections.made(self)
 
@@ -332,7 +332,7 @@ class FrameProtocol(Protocol):
 
     def call_timed_out(self, sent_s: float) -> None:
         """A call got no answer. Was nothing heard since it was sent, the connection may be dead."""
-        if self.connections.closes_silent_peers and self._heard_s <= sent_s:
+        if self.connections.closes_silent_peers and self._heard_s < sent_s:
             self.close("nothing was heard from the peer for the time of a call")
 
     def sweep(self, now_s: float) -> None:

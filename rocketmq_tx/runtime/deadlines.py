@@ -92,7 +92,8 @@ class Deadlines:
         self._timer = None
         now = self._reactor.seconds()
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        newest = next(self._number)  # what acts ask for from here on waits for the next turn
+        while heap and heap[0][0] <= now and heap[0][1] < newest:
             deadline = heappop(heap)[2]
             act, deadline.act = deadline.act, None
             if act is None:

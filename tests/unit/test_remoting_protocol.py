@@ -100,7 +100,8 @@ class ServingTests(WithHandlers):
             self.assertEqual(answer.serialize, serialize)
 
     def test_headers_are_decoded_and_encoded_by_the_command_table(self) -> None:
-        answer = self.answer(RequestCode.GET_MAX_OFFSET, header=GetMaxOffsetRequestHeader(topic="t", queue_id=3))
+        header = GetMaxOffsetRequestHeader(topic="t", queue_id=3)
+        answer = self.answer(RequestCode.GET_MAX_OFFSET, header=header)
         self.assertEqual(answer.ext_fields, {"offset": "300"})
 
     def test_an_unknown_code_is_answered_3_with_apaches_remark(self) -> None:
