@@ -87,22 +87,22 @@ class ServerProcess:
     def exit_code(self) -> int | None:
         return self._process.poll() if self._process else None
 
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """SIGTERM, then insists that the process and all that it started have gone, in an orderly way."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S, signal_number: int = signal.SIGTERM) -> None:
+        """SIGTERM or SIGINT, then insists that the process and its whole group have gone, in an orderly way."""
         if self._process is None:
             return
         if not self.is_running:
             raise self._failure(f"had gone by itself with exit code {self.exit_code}")
-        self._process.terminate()
+        self._process.send_signal(signal_number)
         try:
             exit_code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise self._failure(f"was still there {timeout_s:g} s after SIGTERM") from None
+            raise self._failure(f"was still there {timeout_s:g} s after signal {signal_number}") from None
         left_behind = self._kill_group()
         self._process = None
         if exit_code not in ORDERLY_EXITS:
-            raise self._failure(f"ended with exit code {exit_code} after SIGTERM")
+            raise self._failure(f"ended with exit code {exit_code} after signal {signal_number}")
         if left_behind:
             raise self._failure("left processes of its own behind")
 
