@@ -12,6 +12,7 @@ When topics, permissions or the answers' constant fields change, `settings_chang
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 from zlib import crc32
 
@@ -32,11 +33,12 @@ from rocketmq_tx.protocol.decoder import SCANNED_SEND
 from rocketmq_tx.protocol.flags import SysFlag, transaction_type
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.properties import decode_properties, encode_properties
-from rocketmq_tx.protocol.send_scan import PropertyTail, ScannedSend, SendRoute, SendScanner, as_frame
+from rocketmq_tx.protocol.send_scan import PropertyTail, ScannedSend, SendRoute, as_frame
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.append import NewMessage, Placed
 
+PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
@@ -51,7 +53,6 @@ class Plan(NamedTuple):
     flag: int
     sys_flag: int
     reconsume_times: int
-    is_oneway: bool
 
 
 class StoredTail(NamedTuple):
@@ -70,7 +71,6 @@ class ScannedSends:
     def __init__(
         self,
         settings: BrokerSettings,
-        scanner: SendScanner,
         topics: TopicTable,
         appending: Appending,
         answers: SendAnswers,
@@ -78,7 +78,7 @@ class ScannedSends:
         now_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._scanner = scanner
+        self._planned: list[SendRoute] = []
         self._topics = topics
         self._appending = appending
         self._answers = answers
@@ -87,8 +87,13 @@ class ScannedSends:
         topics.observers.append(lambda change: self.settings_changed())
 
     def settings_changed(self) -> None:
-        """Topics or settings are not what they were: everything is decided anew."""
-        self._scanner.forget_routes()
+        """Topics or settings are not what they were: everything is decided anew.
+
+        The plans are taken off the routes themselves, as sends that wait in line hold on to theirs.
+        """
+        for route in self._planned:
+            route.derived = None
+        self._planned.clear()
         self._answers.settings_changed()
 
     @serves_runs(SCANNED_SEND)
@@ -99,34 +104,40 @@ class ScannedSends:
         except RequestRefused:
             return self._general.send_v2(peer, [as_frame(scanned) for scanned in run])
         answers: list[Answer] = []
-        done = 0
-        while done < len(run):
-            count = self._ordinary(peer, run, done, now_ms, answers)
-            done += count
-            if done < len(run):
-                answers += self._general.send_v2(peer, [as_frame(run[done])])
-                done += 1
+        done = self._ordinary(peer, run, now_ms, answers)
+        if done < len(run):
+            for is_ordinary, group in groupby(run[done:], self._is_ordinary):
+                some = list(group)
+                done = self._ordinary(peer, some, now_ms, answers) if is_ordinary else 0
+                if done < len(some):
+                    answers += self._general.send_v2(peer, [as_frame(scanned) for scanned in some[done:]])
         return answers
 
-    def _ordinary(
-        self, peer: Peer, run: list[ScannedSend], start: int, now_ms: int, answers: list[Answer]
-    ) -> int:
-        """Stores the messages from `start` up to the first that is not ordinary; returns their number."""
+    def _is_ordinary(self, scanned: ScannedSend) -> bool:
+        """Whether the plan of its route and its properties allow the short cut."""
+        route, _, _, tail, _, body = scanned
+        if route.derived is None:
+            self._make_plan(route)
+        if tail.derived is None:
+            tail.derived = self._stored_tail(tail)
+        body_max = self._settings.store.max_message_size
+        return bool(route.derived and tail.derived and len(body) <= body_max)
+
+    def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
+        """Stores the messages up to the first that is not ordinary; returns their number."""
         born_host = peer.packed_host
         body_max = self._settings.store.max_message_size
         messages: list[NewMessage] = []
-        asked: list[tuple[int, bool, bool]] = []
-        for route, born_timestamp, unique_key, tail, opaque, body in run[start:] if start else run:
-            plan = route.derived
-            if plan is None:
-                plan = route.derived = self._plan(route)
-            stored = tail.derived
-            if stored is None:
-                stored = tail.derived = self._stored_tail(tail)
+        for route, born_timestamp, unique_key, tail, _, body in run:
+            if route.derived is None:
+                self._make_plan(route)
+            if tail.derived is None:
+                tail.derived = self._stored_tail(tail)
+            plan, stored = route.derived, tail.derived
             if not plan or not stored or len(body) > body_max:
                 break
-            topic, queue_id, flag, sys_flag, reconsume_times, is_oneway = plan
-            before, after, code, keys, waits = stored
+            topic, queue_id, flag, sys_flag, reconsume_times = plan
+            before, after, code, keys, _ = stored
             key = unique_key.decode()
             messages.append(
                 (
@@ -135,9 +146,8 @@ class ScannedSends:
                     (key, *keys) if keys else (key,),
                 )  # type: ignore[arg-type]  # a plain tuple is a third cheaper than the NamedTuple
             )  # fmt: skip
-            asked.append((opaque, is_oneway, waits))
         if messages:
-            self._store(peer, run[start : start + len(messages)], messages, asked, now_ms, answers)
+            self._store(peer, run[: len(messages)], messages, now_ms, answers)
         return len(messages)
 
     def _store(
@@ -145,7 +155,6 @@ class ScannedSends:
         peer: Peer,
         sends: list[ScannedSend],
         messages: list[NewMessage],
-        asked: list[tuple[int, bool, bool]],
         now_ms: int,
         answers: list[Answer],
     ) -> None:
@@ -156,9 +165,15 @@ class ScannedSends:
         except MessageError:
             answers += self._general.send_v2(peer, [as_frame(scanned) for scanned in sends])
         else:
-            answers += self._answer(sends, messages, asked, placed)
+            answers += self._answer(sends, placed)
 
     # -- once per route, once per tail ---------------------------------------------------------------------
+
+    def _make_plan(self, route: SendRoute) -> None:
+        if len(self._planned) >= PLANS_MAX:
+            self.settings_changed()
+        self._planned.append(route)
+        route.derived = self._plan(route)
 
     def _plan(self, route: SendRoute) -> tuple[()] | Plan:
         """The plan of an ordinary route, or nothing: then the general way finds out what is to be said."""
@@ -185,7 +200,6 @@ class ScannedSends:
             header.flag,
             int(send_rules.own_sys_flag(route.sys_flag) | multi_tags),
             header.reconsume_times or 0,
-            route.is_oneway,
         )
 
     def _stored_tail(self, tail: PropertyTail) -> tuple[()] | StoredTail:
@@ -202,52 +216,41 @@ class ScannedSends:
 
     # -- answering -----------------------------------------------------------------------------------------
 
-    def _answer(
-        self,
-        sends: Sequence[ScannedSend],
-        messages: Sequence[NewMessage],
-        asked: Sequence[tuple[int, bool, bool]],
-        placed: Sequence[Placed],
-    ) -> list[Answer]:
-        if self._appending.settles_at_once:
-            success = self._answers.success
-            return [
-                success(opaque, message[1], place[0], place[2])
-                for (opaque, is_oneway, _), message, place in zip(asked, messages, placed, strict=True)
-                if not is_oneway
-            ]
-        return self._answer_when_settled(sends, messages, asked, placed)
+    def _answer(self, sends: Sequence[ScannedSend], placed: Sequence[Placed]) -> list[Answer]:
+        if not self._appending.settles_at_once:
+            return self._answer_when_settled(sends, placed)
+        success = self._answers.success
+        return [
+            success(opaque, route.queue_id, commit_log_offset, queue_offset)
+            for (route, _, _, _, opaque, _), (commit_log_offset, _, queue_offset) in zip(
+                sends, placed, strict=True
+            )
+            if not route.is_oneway
+        ]
 
-    def _answer_when_settled(
-        self,
-        sends: Sequence[ScannedSend],
-        messages: Sequence[NewMessage],
-        asked: Sequence[tuple[int, bool, bool]],
-        placed: Sequence[Placed],
-    ) -> list[Answer]:
+    def _answer_when_settled(self, sends: Sequence[ScannedSend], placed: Sequence[Placed]) -> list[Answer]:
         """Those that do not wait now, the others together when the last of them is safe."""
         at_once: list[Answer] = []
-        places: list[tuple[int, int, Placed]] = []
         waiting: list[ScannedSend] = []
-        encode = self._answers.encode
-        for scanned, (opaque, is_oneway, waits), message, place in zip(
-            sends, asked, messages, placed, strict=True
-        ):
-            if is_oneway:
+        places: list[Placed] = []
+        for scanned, place in zip(sends, placed, strict=True):
+            route, _, _, tail, opaque, _ = scanned
+            if route.is_oneway:
                 continue
-            if waits:
+            if tail.derived.waits:
                 waiting.append(scanned)
-                places.append((opaque, message[1], place))
+                places.append(place)
             else:
-                at_once.append(self._answers.success(opaque, message[1], place[0], place[2]))
+                at_once.append(self._answers.success(opaque, route.queue_id, place[0], place[2]))
         if not waiting:
             return at_once
 
         def settled(status: ResponseCode) -> bytes:
+            encode = self._answers.encode
             return b"".join(
                 [
-                    encode(SerializeType.JSON, status, opaque, queue, [place])
-                    for opaque, queue, place in places
+                    encode(SerializeType.JSON, status, opaque, route.queue_id, [place])
+                    for (route, _, _, _, opaque, _), place in zip(waiting, places, strict=True)
                 ]
             )
 
@@ -256,7 +259,7 @@ class ScannedSends:
                 failure.raiseException()
             return b"".join(self._refused(waiting, failure.value))
 
-        return [*at_once, self._appending.settle([places[-1][2]]).addCallbacks(settled, failed)]
+        return [*at_once, self._appending.settle(places).addCallbacks(settled, failed)]
 
     def _refused(self, sends: Sequence[ScannedSend], refusal: RequestRefused) -> list[bytes]:
         frames = (as_frame(scanned) for scanned in sends)

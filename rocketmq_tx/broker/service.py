@@ -136,7 +136,6 @@ class BrokerParts:
         )
         self.scanned_sends = ScannedSends(
             self.settings,
-            self.scanner,
             self.topics,
             self.appending,
             self.answers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker import scanned_sends
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.scanned_sends import ScannedSends
@@ -58,7 +60,7 @@ class Broker:
             self.settings, self.topics, self.groups, self.appending, answers, lambda: NOW_MS
         )
         self.scanned = ScannedSends(
-            self.settings, self.scanner, self.topics, self.appending, answers, general, lambda: NOW_MS
+            self.settings, self.topics, self.appending, answers, general, lambda: NOW_MS
         )
         self.registry = Registry(general, self.scanned)
         self.topics.put(make_topic("Orders", 4))
@@ -443,6 +445,10 @@ class WaitingForTheDisk(SynchronousTestCase):
 class TheShortCut(SendCase):
     """Runs of scanned frames do what the general way does, only faster."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(random, "randrange", lambda count: count - 1)  # who is asked for queue -1 always agrees
+
     def test_java_frames_are_scanned(self) -> None:
         self.broker.receive(java_frame(1), java_frame(2))
         self.assertEqual(self.broker.run_codes, [SCANNED_SEND])
@@ -456,6 +462,19 @@ class TheShortCut(SendCase):
         self.assertEqual(self.answer(java_frame()).code, ResponseCode.SYSTEM_ERROR)
         self.broker.topics.delete("Orders")
         self.assertEqual(self.answer(java_frame(c="Nowhere")).code, ResponseCode.TOPIC_NOT_EXIST)
+
+    def test_a_change_is_noticed_by_sends_that_were_read_before(self) -> None:
+        self.broker.receive(java_frame())
+        (run,) = FrameDecoder(scanner=self.broker.scanner).feed(java_frame())
+        self.broker.topics.put(make_topic("Orders", 4, perm=4))
+        (answer,) = decoded(self.broker.registry.serve(FakePeer(), *run))  # type: ignore[arg-type]
+        self.assertEqual(answer.code, ResponseCode.NO_PERMISSION)
+
+    def test_plans_are_bounded(self) -> None:
+        self.patch(scanned_sends, "PLANS_MAX", 2)
+        for number in range(5):
+            self.assertEqual(self.answer(java_frame(a=f"pg{number}")).code, 0)
+        self.assertEqual(len(self.broker.store.messages), 5)
 
     def test_a_changed_broker_permission_is_noticed(self) -> None:
         self.assertEqual(self.answer(java_frame()).code, 0)
@@ -477,6 +496,14 @@ class TheShortCut(SendCase):
         self.assertEqual([frame.opaque for frame in answers], [1, 2, 3])
         topics = [message.topic for message in self.broker.store.messages]
         self.assertEqual(topics, ["Orders", "SCHEDULE_TOPIC_XXXX", "Orders"])
+
+    def test_specials_in_a_row_are_stored_by_one_append(self) -> None:
+        delayed = f"UNIQ_KEY\\u0001{KEY}\\u0002DELAY\\u00011"
+        texts: list[dict[str, str]] = [{}, {"i": delayed}, {"i": delayed}, {}, {}]
+        frames = [java_frame(number, opaque=number, **fields) for number, fields in enumerate(texts)]
+        answers = decoded(self.broker.receive(*frames))
+        self.assertEqual([frame.opaque for frame in answers], [0, 1, 2, 3, 4])
+        self.assertEqual(self.broker.store.calls, [(1, False), (2, False), (2, False)])
 
     def test_an_unknown_topic_is_made_by_its_first_message(self) -> None:
         frames = [java_frame(number, b="New", opaque=number) for number in range(3)]
@@ -526,8 +553,6 @@ class TheShortCut(SendCase):
         for broker, scan in zip(brokers, (True, False), strict=True):
             broker.topics.put(make_topic("ReadOnly", 4, perm=4))
             frames = [java_frame(number, opaque=number, **texts) for number, texts in enumerate(sends)]
-            if any(texts.get("e") == "-1" for texts in sends):
-                broker.topics.put(make_topic("Orders", 1))
             found.append((broker.receive(*frames, scan=scan), broker.store.messages))
         self.assertEqual(found[0][1], found[1][1])
         self.assertEqual(b"".join(found[0][0]), b"".join(found[1][0]))  # type: ignore[arg-type]
