@@ -4,8 +4,8 @@
         cluster.namesrv_address, cluster.broker().restart()
 
 `Ours` starts the twistd commands of this project. `Apache` starts Apache RocketMQ 4.9.7 by the same
-interface: for comparing, and for proving that a scenario is right; the environment variable
-ROCKETMQ_TX_SERVERS=apache makes it the kind that tests get.
+interface: for comparing, and for proving that a scenario is right. The environment variable
+ROCKETMQ_TX_SERVERS chooses what tests get: ours, apache, our-broker or our-namesrv (the rest Apache's).
 """
 
 from __future__ import annotations
@@ -102,10 +102,32 @@ class Apache:
         return {"ROCKETMQ_HOME": str(folder)}
 
 
+@define
+class Mixed:
+    """The NameServer of one kind and the brokers of another."""
+
+    namesrv: Kind
+    broker: Kind
+
+    def namesrv_command(self, folder: Path, config: Path) -> list[str]:
+        return self.namesrv.namesrv_command(folder, config)
+
+    def broker_command(self, folder: Path, config: Path) -> list[str]:
+        return self.broker.broker_command(folder, config)
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        return self.namesrv.environment(folder) | self.broker.environment(folder)
+
+
 def wanted_kind() -> Kind:
     """What ROCKETMQ_TX_SERVERS says; our own servers by default."""
-    kinds: dict[str, type[Ours] | type[Apache]] = {"ours": Ours, "apache": Apache}
-    return kinds[os.environ.get(KIND_VARIABLE, "ours")]()
+    kinds: dict[str, Kind] = {
+        "ours": Ours(),
+        "apache": Apache(),
+        "our-broker": Mixed(Apache(), Ours()),
+        "our-namesrv": Mixed(Ours(), Apache()),
+    }
+    return kinds[os.environ.get(KIND_VARIABLE, "ours")]
 
 
 @define(eq=False)

@@ -88,7 +88,7 @@ class ServerProcess:
         return self._process.poll() if self._process else None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S, signal_number: int = signal.SIGTERM) -> None:
-        """SIGTERM or SIGINT, then insists that the process and its whole group have gone, in an orderly way."""
+        """SIGTERM or SIGINT; insists that the process and its whole group have gone in an orderly way."""
         if self._process is None:
             return
         if not self.is_running:
