@@ -1,6 +1,6 @@
 """Appending: records of many messages made, written with one call, and entered into queues and index.
 
-This is the hot path: about 2 us a message, one `pwrite` a call (`docs/performance.md`). Layout of a record:
+This is the hot path: about 2 us a message, one `pwrite` a call (`docs/storage.md`). Layout of a record:
 `protocol/message_layouts.py`.
 """
 

@@ -23,7 +23,7 @@ class CheckpointJob:
         disk: Disk,
         path: str,
         flush: FlushJob,
-        queue_paths: set[str],
+        queue_paths: dict[str, bool],
         snapshots: list[IndexSnapshot],
         times: StoreTimes,
         claim: Claim,
@@ -50,11 +50,12 @@ class CheckpointJob:
 
     def _run(self) -> None:
         directories = set()
-        for path in self.queue_paths:
+        for path, is_new in self.queue_paths.items():
             if self._disk.file_size(path) is None:
                 continue  # its topic has been deleted meanwhile
             self._disk.open(path).sync()
-            directories.update(_parents(path, 3))
+            if is_new:
+                directories.update(_parents(path, 3))
         for snapshot in self.snapshots:
             snapshot.run()
             directories.update(_parents(snapshot.path, 1))

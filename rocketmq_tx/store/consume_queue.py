@@ -11,6 +11,8 @@ from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, QUEUE_ENTRY, QUEUE_EN
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 
 _MAX_TOPIC_BYTES = 127
+_BLOCK_ENTRIES = 200
+_NO_ENTRY = (0, 0, 0)
 Entry = tuple[int, int, int]
 """(commit log offset, size, tags code) of a message."""
 
@@ -68,38 +70,52 @@ class ConsumeQueue:
         self._files.adopt_size_on_disk()
         return self._files.segment_size
 
-    def find_end(self, log_min_offset: int, log_end: int) -> bool:
+    def find_end(self, log_min_offset: int, log_end: int, tidy: bool) -> bool:
         """Keeps the entries of messages that begin before `log_end`; cuts the rest, whatever it is.
 
-        Searches by halves, since entries stand without gaps and their log offsets never decrease. False when
-        entries are missing for certain: of the first file, or at the beginning of another.
+        Searches by halves, since entries stand without gaps and their log offsets never decrease. After a
+        clean end (`tidy`) nothing but zeros can follow a zero. False when entries are missing for certain:
+        of the first file, at the beginning of another, or before files behind a clean end.
         """
         self.tail = bytearray()
         self.tail_from = self._files.end // QUEUE_ENTRY_BYTES
         first = self._files.first // QUEUE_ENTRY_BYTES
         end = self._first_place(first, self._files.end // QUEUE_ENTRY_BYTES, log_end)
-        self._files.cut(end * QUEUE_ENTRY_BYTES)
+        holes = any(start > end * QUEUE_ENTRY_BYTES for start in self._files.starts)
+        if not tidy or holes or (end < self.tail_from and self._entry(end) != _NO_ENTRY):
+            self._files.cut(end * QUEUE_ENTRY_BYTES)
         if end == first:
             self._files.remove_all()
             # Without entries the numbering starts where the log's next record of this queue says.
             first = end = 0
         self.max_offset = self.tail_from = end
         self.correct_min_offset(log_min_offset)
+        if (tidy and holes) or (first and log_min_offset == 0):
+            return False
         starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
-        return not (first and log_min_offset == 0) and all(self._entry(start)[1] > 0 for start in starts)
+        return all(self._entry(start)[1] > 0 for start in starts if start < end)
 
     def correct_min_offset(self, log_min_offset: int) -> None:
         """The oldest message is the first one whose record the commit log still has."""
         first = self._files.first // QUEUE_ENTRY_BYTES
-        self.min_offset = self._first_place(first, self.max_offset, log_min_offset)
+        if log_min_offset:
+            first = self._first_place(first, self.max_offset, log_min_offset)
+        self.min_offset = first
         while self.min_offset < self.max_offset and self._entry(self.min_offset)[1] == FILLER_SIZE:
             self.min_offset += 1
 
     def _first_place(self, low: int, high: int, log_offset: int) -> int:
         """The first queue offset in [low, high) without an entry for a record below `log_offset`."""
+        data, data_from, count = b"", low, 0
         while low < high:
-            middle = (low + high) // 2
-            offset, size, _ = self._entry(middle)
+            # Short queues, most of all, are searched in their first block.
+            middle = (low + high) // 2 if count else min(low + _BLOCK_ENTRIES, high) - 1
+            if not data_from <= middle < data_from + count:
+                data_from = middle if count and high - low > _BLOCK_ENTRIES else low
+                data = self.read(data_from, min(high - data_from, _BLOCK_ENTRIES))
+                count = len(data) // QUEUE_ENTRY_BYTES
+                middle = min(middle, data_from + count - 1)
+            offset, size, _ = QUEUE_ENTRY.unpack_from(data, (middle - data_from) * QUEUE_ENTRY_BYTES)
             if size > 0 and 0 <= offset < log_offset:
                 low = middle + 1
             else:
@@ -162,14 +178,18 @@ class ConsumeQueue:
         data = self._files.read(at, in_file, may_block)
         return data if in_file == wanted else data + self.tail[: wanted - in_file]
 
-    def write_tail(self) -> list[str]:
-        """Writes what is in memory; returns the paths written. StoreError keeps the rest in memory."""
-        paths = []
+    def write_tail(self) -> dict[str, bool]:
+        """Writes what is in memory; returns the paths written, and whether each file is new.
+
+        StoreError keeps in memory what could not be written.
+        """
+        paths = {}
         while self.tail:
             at = self.tail_from * QUEUE_ENTRY_BYTES
             part = self.tail[: self._files.end_of(at) - at]
+            is_new = not self._files.has(at)
             self._files.write(part, at)
-            paths.append(self._files.path(self._files.start_of(at)))
+            paths[self._files.path(self._files.start_of(at))] = is_new
             del self.tail[: len(part)]
             self.tail_from += len(part) // QUEUE_ENTRY_BYTES
         return paths

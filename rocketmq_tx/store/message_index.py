@@ -54,17 +54,18 @@ class MessageIndex:
             self.files.append(file)
         return dropped
 
-    def keep_claimed(self, name: int, entries: int) -> int | None:
+    def keep_claimed(self, name: int, entries: int, clean: bool) -> int | None:
         """Keeps the files that a claim of ours covers: up to that name, with so many entries or a few more.
 
-        Returns the entries of all, None when they are not what was claimed and nothing can be trusted.
+        Returns the entries of all, None when they are not what was claimed and nothing can be trusted. The
+        slots of the newest file are looked through unless the end was clean.
         """
         for file in [file for file in self.files if file.name > name]:
             self._remove(file)
         newest_name = self.files[-1].name if self.files else 0
         if newest_name != name or self.entry_count < entries:
             return None
-        if self.files and not self.files[-1].drop_newer_slots():
+        if self.files and not clean and not self.files[-1].drop_newer_slots():
             return None
         return self.entry_count
 

@@ -1,6 +1,6 @@
 """Reading messages of a queue for a consumer: which entries, how many, and their records as they stand.
 
-This is a hot path: one read of queue entries and one of the log for a pull of 32 (`docs/performance.md`).
+This is a hot path: one read of queue entries and one of the log for a pull of 32 (`docs/storage.md`).
 Facts: `spec/store.yaml` get_message, `spec/processors.yaml` store_read.
 """
 

@@ -23,7 +23,7 @@ class QueueTable:
         self.directory = directory
         self.file_size = file_size
         self._files = files
-        self._unsynced: set[str] = set()
+        self._unsynced: dict[str, bool] = {}
 
     def get(self, topic: str, queue_id: int) -> ConsumeQueue:
         """The queue, made when it is new."""
@@ -54,19 +54,20 @@ class QueueTable:
         while self.dirty:
             queue, _ = self.dirty.popitem()
             try:
-                self._unsynced.update(queue.write_tail())
+                self.give_back_unsynced(queue.write_tail())
             except BaseException:
                 self.dirty[queue] = None
                 raise
 
-    def take_unsynced(self) -> set[str]:
-        """Paths of the files written since this was last asked; they are not known to be on the device."""
-        unsynced, self._unsynced = self._unsynced, set()
+    def take_unsynced(self) -> dict[str, bool]:
+        """Paths of the files written since this was last asked, and whether each is new."""
+        unsynced, self._unsynced = self._unsynced, {}
         return unsynced
 
-    def give_back_unsynced(self, paths: set[str]) -> None:
-        """Paths whose sync failed are still to be synced."""
-        self._unsynced |= paths
+    def give_back_unsynced(self, paths: dict[str, bool]) -> None:
+        """Paths that are to be synced, perhaps because that has failed."""
+        for path, is_new in paths.items():
+            self._unsynced[path] = is_new or self._unsynced.get(path, False)
 
     def remove_topic(self, topic: str) -> list[int]:
         """Forgets the topic's queues and removes their files; returns the queue ids."""
@@ -77,7 +78,9 @@ class QueueTable:
             queue.remove()
         self._files.disk.remove_tree(f"{self.directory}/{topic}")
         prefix = f"{self.directory}/{topic}/"
-        self._unsynced = {path for path in self._unsynced if not path.startswith(prefix)}
+        self._unsynced = {
+            path: is_new for path, is_new in self._unsynced.items() if not path.startswith(prefix)
+        }
         return ids
 
     def totals(self) -> tuple[int, int]:

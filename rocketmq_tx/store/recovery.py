@@ -143,7 +143,7 @@ class Recovery:
         self.report.rebuilt = True
         log_min = self._log.min_offset
         for queue in self._queues:
-            if not queue.find_end(log_min, log_min):
+            if not queue.find_end(log_min, log_min, tidy=False):
                 queue.remove()
         self._queues.dirty.clear()
         return _Starts(log_min, index_from)
@@ -182,7 +182,7 @@ class Recovery:
 
     def _find_queue_ends(self, log_end: int) -> None:
         for queue in self._queues:
-            if not queue.find_end(self._log.min_offset, log_end):
+            if not queue.find_end(self._log.min_offset, log_end, self.report.clean):
                 self._queues_damaged = True
 
     def _end_of_queues(self) -> int | None:
@@ -218,7 +218,7 @@ class Recovery:
         if index is None:
             return log.segments.end
         if claim is not None:
-            entered = index.keep_claimed(claim.index_name, claim.index_entries)
+            entered = index.keep_claimed(claim.index_name, claim.index_entries, self.report.clean)
             if entered == claim.index_entries:
                 return claim.dispatched_to
             complete = entered is not None

@@ -1,4 +1,4 @@
-"""What counts as being on the device: flushes in order, never past a failed one; and no checkpoint claims more."""
+"""What counts as being on the device: flushes in order, never past a failed one; checkpoints, too."""
 
 from __future__ import annotations
 

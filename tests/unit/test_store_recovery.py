@@ -1,0 +1,280 @@
+"""Opening what is odd: gaps, foreign files, sizes that changed, times that cannot be right."""
+
+from __future__ import annotations
+
+import errno
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.store.checkpoint import StoreTimes
+from rocketmq_tx.store.layouts import CheckpointTimes
+from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
+from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+from tests.memory_disk import MemoryDisk
+from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
+
+LOG = "/store/commitlog/"
+QUEUE = "/store/consumequeue/T/0/"
+LATER = 1 << 62
+
+
+def segment(number: int) -> str:
+    return f"{LOG}{number * SEGMENT:020d}"
+
+
+class RecoveryCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = MemoryDisk()
+
+    def open(self, disk: MemoryDisk | None = None, **changes: object) -> tuple[MessageStore, RecoveryReport]:
+        self.notices: list[str] = []
+        config = small_config("/store", **changes)
+        store = MessageStore(config, disk or self.disk, STORE_HOST, notice=self.notices.append)
+        return store, store.open(NOW)
+
+    def filled(self, count: int = 100, size: int = 2000, **changes: object) -> MessageStore:
+        """A store of several segments, one message a millisecond."""
+        store, _ = self.open(**changes)
+        for n in range(count):
+            store.append_all([message("T", 0, b"%d " % n + b"x" * size, unique=f"U{n}")], NOW + n)
+        return store
+
+    def numbers(self, store: MessageStore) -> list[int]:
+        found = []
+        offset, end = store.queue_offsets("T", 0)
+        while offset < end:
+            result = store.get_messages("T", 0, offset, 32)
+            found += [int(record.body.split()[0]) for record in decode_records(result.body)]
+            offset = result.next_offset
+        return found
+
+
+class LogTests(RecoveryCase):
+    def test_a_missing_segment_is_refused_with_its_place(self) -> None:
+        self.filled().close(NOW)
+        self.disk.remove(segment(1))
+        error = self.assertRaises(StoreDamaged, self.open)
+        self.assertIn(f"{0:020d} and {2 * SEGMENT:020d}", str(error))
+
+    def test_foreign_files_are_left_alone(self) -> None:
+        self.filled().close(NOW)
+        self.disk.put(LOG + "notes.txt", b"mine")
+        self.disk.put("/store/consumequeue/T/backup/x", b"mine")
+        self.disk.put("/store/index/notes.txt", b"mine")
+        store, _ = self.open()
+        self.assertEqual(self.numbers(store), list(range(100)))
+        self.assertEqual(self.disk.content(LOG + "notes.txt"), b"mine")
+
+    def test_the_size_on_disk_wins_over_the_configured_one(self) -> None:
+        self.filled().close(NOW)
+        store, report = self.open(mapped_file_size_commit_log=1 << 20, mapped_file_size_consume_queue=600)
+        self.assertEqual(self.numbers(store), list(range(100)))
+        self.assertEqual(len(report.warnings), 1)
+        self.assertIn("mappedFileSizeCommitLog=1048576", self.notices[0])
+        store.append_all([message(body=b"x" * 60_000)], NOW)
+        self.assertEqual(self.disk.file_size(segment(4)), SEGMENT)
+        store.flush_queues(NOW)
+        self.assertEqual(self.disk.file_size(QUEUE + "0" * 20), 6000)
+
+    def test_a_segment_that_is_too_long_is_refused(self) -> None:
+        self.filled().close(NOW)
+        self.disk.put(segment(1), self.disk.content(segment(1)) + b"more")
+        self.assertRaises(StoreDamaged, self.open)
+
+    def test_a_segment_that_cannot_be_read_is_no_empty_store(self) -> None:
+        self.filled()
+        image = self.disk.after_kill()
+        image.fail("read", "commitlog", errno.EIO)
+        self.assertRaises(StoreError, self.open, image)
+
+    def test_without_a_log_queues_and_index_name_nothing(self) -> None:
+        self.filled().close(NOW)
+        for number in range(4):
+            self.disk.remove(segment(number))
+        store, report = self.open()
+        self.assertEqual((report.log_end_offset, store.queue_offsets("T", 0)), (0, (0, 0)))
+        self.assertEqual(store.query_by_key("T", "U1", 9, 0, LATER).offsets, [])
+
+    def test_a_stretch_of_garbage_over_the_end_of_a_segment_costs_what_it_covers(self) -> None:
+        self.filled()
+        self.disk.spoil(segment(1), 40_000, random.Random(1).randbytes(SEGMENT - 40_000))
+        store, report = self.open(self.disk.after_kill())
+        numbers = self.numbers(store)
+        self.assertEqual(numbers[-1], 99)
+        self.assertEqual(len(numbers), len(set(numbers)))
+        self.assertGreater(len(numbers), 80)
+        self.assertEqual(len(report.records_withheld), 1)
+        offset = store.entry_at("T", 0, 99)
+        assert offset is not None
+
+    def test_old_records_behind_an_end_that_apache_cut_stay_cut(self) -> None:
+        """Apache leaves the bytes; a record of before that stands there is older than the last one."""
+        old, _ = self.open()
+        placed = [old.append_all([message("T", 0, b"%d " % n + b"x" * 100)], NOW)[0] for n in range(10)]
+        content = self.disk.content(segment(0))
+        old.close(NOW)
+        self.disk = MemoryDisk()
+        new, _ = self.open()
+        for n in range(5):
+            new.append_all([message("T", 0, b"%d " % n + b"x" * 100)], NOW + 1000)
+        new.append_all([message("T", 0, b"5 " + b"x" * 90)], NOW + 1000)
+        image = self.disk.after_kill()
+        end = new.written_to
+        image.spoil(segment(0), end, content[end:])
+        self.assertLess(end, placed[6].commit_log_offset)
+        store, report = self.open(image)
+        self.assertEqual(report.log_end_offset, end)
+        self.assertEqual(self.numbers(store), list(range(6)))
+
+    def test_the_crc_is_not_looked_at_when_told_so_but_reads_do(self) -> None:
+        self.filled(5)
+        self.disk.spoil(segment(0), 100, b"?")
+        store, report = self.open(self.disk.after_kill(), check_crc_on_recover=False)
+        self.assertEqual(report.records_walked, 5)
+        self.assertEqual(self.numbers(store), [1, 2, 3, 4])
+
+    def test_a_long_recovery_writes_what_it_has_on_the_way(self) -> None:
+        store, _ = self.open(mapped_file_size_commit_log=16 << 20)
+        for _ in range(700):
+            store.append_all([message("T", 0, b"1 ", unique="U") for _ in range(100)], NOW)
+        again, report = self.open(
+            self.disk.after_kill(), mapped_file_size_commit_log=16 << 20, max_index_num=100_000
+        )
+        self.assertEqual((report.records_walked, again.queue_offsets("T", 0)), (70_000, (0, 70_000)))
+
+
+class ApacheCheckpointTests(RecoveryCase):
+    """Without a claim of ours the store times decide where to begin."""
+
+    def killed(self, times: StoreTimes) -> MemoryDisk:
+        store = self.filled()
+        store.flush_queues(NOW)
+        image = self.disk.after_kill()
+        image.put("/store/checkpoint", CheckpointTimes.build(times._asdict()).ljust(4096, b"\0"))
+        return image
+
+    def test_only_segments_behind_the_safe_time_are_walked(self) -> None:
+        image = self.killed(StoreTimes(NOW + 3050, NOW + 3060, NOW + 3060))
+        # Times of messages are made plausible: nothing in the log is older than the checkpoint.
+        store, report = self.open(image)
+        self.assertTrue(report.rebuilt)
+        self.assertEqual(self.numbers(store), list(range(100)))
+
+    def test_a_checkpoint_of_times_that_were_reached_is_believed(self) -> None:
+        store, _ = self.open()
+        for n in range(100):
+            store.append_all([message("T", 0, b"%d " % n + b"x" * 2000, unique=f"U{n}")], NOW + n * 1000)
+        store.flush_queues(NOW)
+        image = self.disk.after_kill()
+        times = StoreTimes(NOW + 60_000, NOW + 60_000, NOW + 90_000)
+        image.put("/store/checkpoint", CheckpointTimes.build(times._asdict()).ljust(4096, b"\0"))
+        again, report = self.open(image)
+        self.assertEqual((report.rebuilt, self.numbers(again)), (False, list(range(100))))
+        self.assertEqual(
+            again.query_by_key("T", "U3", 9, 0, LATER).offsets,
+            store.query_by_key("T", "U3", 9, 0, LATER).offsets,
+        )
+
+    def test_garbage_and_future_times_lose_nothing(self) -> None:
+        for times in (StoreTimes(LATER, LATER, LATER), StoreTimes(-5, LATER, 0), StoreTimes(1, 1, 1)):
+            self.disk = MemoryDisk()
+            store, _ = self.open(self.killed(times))
+            self.assertEqual(self.numbers(store), list(range(100)))
+
+
+class QueueTests(RecoveryCase):
+    def damaged(self) -> MemoryDisk:
+        """A clean store whose queue takes several files."""
+        self.filled(100, 100, mapped_file_size_consume_queue=200).close(NOW)
+        return self.disk.after_kill()
+
+    def check(self, image: MemoryDisk) -> None:
+        store, report = self.open(image, mapped_file_size_consume_queue=200)
+        self.assertEqual(self.numbers(store), list(range(100)))
+        self.assertTrue(report.rebuilt)
+
+    def test_a_file_that_is_missing_anywhere_is_built_again(self) -> None:
+        for number in range(10):
+            image = self.damaged()
+            image.remove(f"{QUEUE}{number * 200:020d}")
+            self.check(image)
+            self.disk = MemoryDisk()
+
+    def test_a_file_of_zeros_anywhere_is_built_again(self) -> None:
+        for number in range(10):
+            image = self.damaged()
+            image.put(f"{QUEUE}{number * 200:020d}", bytes(200))
+            self.check(image)
+            self.disk = MemoryDisk()
+
+    def test_entries_ahead_of_the_log_go(self) -> None:
+        store = self.filled(3)
+        store.close(NOW)
+        image = self.disk.after_kill()
+        image.remove("/store/checkpoint")
+        path = QUEUE + "0" * 20
+        image.spoil(path, 60, (9999).to_bytes(8, "big") + (100).to_bytes(4, "big") + bytes(8))
+        again, report = self.open(image)
+        self.assertEqual((again.queue_offsets("T", 0), report.rebuilt), ((0, 3), True))
+
+    def test_a_clean_store_of_apache_without_queues_gets_them_again(self) -> None:
+        self.filled(10).close(NOW)
+        image = self.disk.after_kill()
+        for path in [
+            path for path in image.nodes if "checkpoint" in path or "queue" in path or "index" in path
+        ]:
+            image.remove(path)
+        store, report = self.open(image)
+        self.assertEqual((self.numbers(store), report.clean), (list(range(10)), True))
+        self.assertEqual(len(store.query_by_key("T", "U7", 9, 0, LATER).offsets), 1)
+
+    def test_a_number_that_was_lost_is_taken_when_its_message_comes_after_all(self) -> None:
+        """A flipped bit makes number 1 a 33, far ahead of the log's pace, or a 0 that is taken already."""
+        store, _ = self.open()
+        placed = [
+            store.append_all([message("T", 0, b"%d " % n), message("U", body=b"x" * 3000)], NOW)[0]
+            for n in range(9)
+        ]
+        for bit in (1, 2, 4, 32, 128):
+            image = self.disk.after_kill()
+            at = placed[1].commit_log_offset + 27
+            image.spoil(segment(0), at, bytes([1 ^ bit]))
+            again, _ = self.open(image)
+            self.assertLessEqual({0, 2, 3, 4, 5, 6, 7, 8} - {1 ^ bit}, set(self.numbers(again)), bit)
+
+
+class SegmentTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = MemoryDisk()
+        self.files = OpenFiles(self.disk, limit=2)
+        self.segments = SegmentFiles(self.files, "/d", 100)
+
+    def test_at_most_so_many_files_stay_open(self) -> None:
+        for start in (0, 100, 200, 300):
+            self.segments.write(b"%d" % start, start)
+        self.assertEqual(len(self.files), 2)
+        self.assertEqual(self.segments.read(0, 1), b"0")
+        self.files.forget_all()
+        self.assertEqual(len(self.files), 0)
+
+    def test_what_is_not_there_is_not_read_and_gaps_are_not_made(self) -> None:
+        self.assertFalse(self.segments.has(0))
+        self.assertEqual((self.segments.first, self.segments.end), (0, 0))
+        self.assertRaises(StoreError, self.segments.read, 0, 1)
+        self.segments.write(b"x", 100)
+        self.assertRaises(StoreError, self.segments.read, 0, 1)
+        self.assertRaises(StoreError, self.segments.write, b"x", 300)
+        self.assertRaises(StoreError, self.segments.read, 190, 20)
+        self.assertEqual((self.segments.first, self.segments.end), (100, 200))
+
+    def test_cutting_drops_what_is_behind(self) -> None:
+        for start in (0, 100, 200):
+            self.segments.write(b"x" * 100, start)
+        self.segments.cut(130)
+        self.assertEqual(self.segments.starts, [0, 100])
+        self.assertEqual(self.segments.read(100, 100), b"x" * 30 + bytes(70))
+        self.segments.cut(100)
+        self.assertEqual(self.segments.starts, [0])
