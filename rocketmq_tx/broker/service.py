@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.application.service import IService
 
-from rocketmq_tx.broker.address_server import AddressServer
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
@@ -181,6 +180,9 @@ class BrokerParts:
         """Started top down, each when the one before is ready; stopped bottom up."""
         address_server: list[IService] = []
         if self.settings.broker.fetch_namesrv_addr_by_address_server:
+            # Twisted's HTTP client costs more to import than the rest of the broker, and few want it
+            from rocketmq_tx.broker.address_server import AddressServer  # noqa: PLC0415
+
             address_server.append(AddressServer(self.settings.broker, self.reactor))
         return OrderedServices(
             self.store_service,  # recovery is over before anybody can connect; closed last

@@ -65,6 +65,7 @@ class StoreService(Service):
         self._now_ms = now_ms
         self._bite: IDelayedCall | None = None
         self._is_open = False
+        self._disk_is_full = False
 
         def every(name: str, interval_ms: Callable[[], int], work: Callable[[], object]) -> Periodic:
             return Periodic(reactor, lambda: interval_ms() / 1000, work, name)
@@ -150,8 +151,12 @@ class StoreService(Service):
 
     def _watch_disk(self) -> None:
         sentence = disk_full_sentence(self._store.disk_use())
-        if sentence is None:
-            self._store.accept(DISK_FULL)
-        else:
+        if sentence is not None:
             self._store.refuse(DISK_FULL, sentence)
-            self._log.warn("no message is taken: {sentence}", sentence=sentence)
+            if not self._disk_is_full:
+                self._log.warn("no message is taken: {sentence}", sentence=sentence)
+        else:
+            self._store.accept(DISK_FULL)
+            if self._disk_is_full:
+                self._log.info("messages are taken again: the disk has room")
+        self._disk_is_full = sentence is not None
