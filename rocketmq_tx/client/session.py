@@ -27,6 +27,23 @@ ROUTE_REFRESH_INTERVAL_S = 30.0
 FAREWELL_S = 3.0
 
 
+class Environment:
+    """What a client takes from its process; tests put in their own.
+
+    `make_remoting` makes a `RemotingClient`, or what behaves like one: a service that is a `calls.Caller`.
+    """
+
+    def __init__(
+        self,
+        make_remoting: Callable[[Any, Registry], Any] = RemotingClient,
+        now_ms: WallClock = wall_ms,
+        make_identity: Callable[[], Identity] = new_identity,
+    ) -> None:
+        self.make_remoting = make_remoting
+        self.now_ms = now_ms
+        self.make_identity = make_identity
+
+
 class Session(Service):
     """The network side of one client. `routes_refreshed` is called after each look at the NameServers."""
 
@@ -98,20 +115,3 @@ class Session(Service):
             return
         await self.membership.tell_new()
         self._routes_refreshed()
-
-
-class Environment:
-    """What a client takes from its process; tests put in their own.
-
-    `make_remoting` makes a `RemotingClient`, or what behaves like one: a service that is a `calls.Caller`.
-    """
-
-    def __init__(
-        self,
-        make_remoting: Callable[[Any, Registry], Any] = RemotingClient,
-        now_ms: WallClock = wall_ms,
-        make_identity: Callable[[], Identity] = new_identity,
-    ) -> None:
-        self.make_remoting = make_remoting
-        self.now_ms = now_ms
-        self.make_identity = make_identity

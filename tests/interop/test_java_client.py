@@ -188,6 +188,7 @@ class JavaClientTests(ClusterTestCase):
         shared = [f"shared {number}" for number in range(400)]
         producer.send([message("share", text) for text in shared])
         wait_until(lambda: len(first.received()) + len(second.received()) >= 400, "400 messages have come")
+        first.lag()  # commits its part of what `second` waits for
         second_got = second.wait_drained()
         second.stop()
         first.wait_assigned(8)
