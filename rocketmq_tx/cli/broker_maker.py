@@ -11,7 +11,7 @@ from twisted.python import usage
 from rocketmq_tx.cli.daemon import Daemon, announce_on_stdout, prepare_reactor
 from rocketmq_tx.cli.host import collect_host_facts
 from rocketmq_tx.cli.roles import broker_service
-from rocketmq_tx.cli.twistd_exit import exit_with_code_of, refuse
+from rocketmq_tx.cli.twistd_exit import exit_with_code_of, goes_to_background, refuse
 from rocketmq_tx.config.settings import load_broker
 from rocketmq_tx.errors import OperatorError
 
@@ -38,6 +38,11 @@ def makeService(options: Options) -> IService:
         settings = load_broker(file, overrides, os.environ, collect_host_facts())
     except OperatorError as error:
         refuse("rocketmq-broker", error)
-    daemon = Daemon("mqbroker", lambda: broker_service(settings, reactor, announce_on_stdout), reactor)
+    daemon = Daemon(
+        "mqbroker",
+        lambda: broker_service(settings, reactor, announce_on_stdout),
+        reactor,
+        raises_early=goes_to_background(options),
+    )
     exit_with_code_of(daemon)
     return daemon

@@ -35,7 +35,9 @@ STOP_POLL_S = 1.0
 class Daemon(Service):
     """A role's service with its surroundings. `kind` is mqnamesrv or mqbroker.
 
-    `exit_code` is None until the start has failed; `exit_code_of` chooses it from the failure.
+    `exit_code` is None until the start has failed; `exit_code_of` chooses it from the failure. With
+    `raises_early`, a start that fails before `startService` returns (a port that is taken, a store in use)
+    raises from it: twistd in the background passes that on to the process that waits at the prompt.
     """
 
     log = Logger()
@@ -50,6 +52,7 @@ class Daemon(Service):
         exit_code_of: Callable[[Failure], int] = lambda failure: 1,
         complain: Callable[[str], None] | None = None,
         polls_for_stop: bool = sys.platform == "win32",
+        raises_early: bool = False,
     ) -> None:
         self.exit_code: int | None = None
         self._kind = kind
@@ -59,17 +62,22 @@ class Daemon(Service):
         self._exit_code_of = exit_code_of
         self._complain = complain or self._log_and_complain
         self._polls_for_stop = polls_for_stop
+        self._raises_early = raises_early
         self._service: IService | None = None
         self._run_file: RunFile | None = None
         self._stop_poll: LoopingCall | None = None
         self._stopping = False
+        self._sentence: str | None = None
 
     def startService(self) -> Deferred[None]:
         """Fires when the role's service is ready or has failed; never fails itself, twistd would not look."""
         super().startService()
         self._keep_run_file()
         starting: Deferred[Any] = maybeDeferred(self._make_and_start)
-        return starting.addCallbacks(self._started, self._failed)
+        starting.addCallbacks(self._started, self._failed)
+        if self._raises_early and self._sentence is not None:
+            raise StartError(self._sentence)
+        return starting
 
     def stopService(self) -> Deferred[Any]:
         """Stops the role's service in its own order."""
@@ -92,7 +100,8 @@ class Daemon(Service):
         self.exit_code = self._exit_code_of(failure)
         if not failure.check(OperatorError, RocketMQError, OSError, BindError):
             self.log.failure("start failed unexpectedly: kind={kind}", failure, kind=self._kind)
-        self._complain(f"{self._kind}: {sentence_of(failure)}")
+        self._sentence = f"{self._kind}: {sentence_of(failure)}"
+        self._complain(self._sentence)
         self._service = None
         self._reactor.callWhenRunning(self._stop_reactor)
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from types import TracebackType
 from typing import NoReturn
+
+from twisted.python import usage
 
 from rocketmq_tx.cli.daemon import Daemon
 from rocketmq_tx.errors import OperatorError
@@ -17,11 +20,23 @@ from rocketmq_tx.errors import OperatorError
 def exit_with_code_of(daemon: Daemon) -> None:
     """Arranges for the exit code. twistd has removed its pid file and closed its log by then."""
     atexit.register(_exit, daemon)
+    sys.excepthook = _trace_unless_said
+
+
+def goes_to_background(options: usage.Options) -> bool:
+    """True when twistd forks before it starts the service: an early failure is seen only when raised."""
+    return options.parent is not None and not options.parent.get("nodaemon", True)
 
 
 def refuse(name: str, error: OperatorError) -> NoReturn:
     """Ends twistd before it starts anything: one sentence, exit code 1."""
     sys.exit(f"{name}: {error}")
+
+
+def _trace_unless_said(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A start that failed has said its sentence already; whatever else is raised gets Python's trace."""
+    if not issubclass(kind, OperatorError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _exit(daemon: Daemon) -> None:

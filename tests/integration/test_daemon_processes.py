@@ -23,6 +23,8 @@ class Role(Service):
         self.announce = announce
     def startService(self):
         from twisted.internet import defer, reactor, task
+        if os.environ.get("STAND_IN") == "fails at once":
+            return defer.fail(StartError("port 10911 is taken"))
         started = task.deferLater(reactor, 0.01, lambda: None)
         if os.environ.get("STAND_IN") == "fails":
             return started.addCallback(lambda _: defer.fail(StartError("port 10911 is taken")))
@@ -119,6 +121,15 @@ class TwistdProcessTests(DaemonProcessCase):
         self.assertEqual(await broker.ended, 1)
         self.assertEqual(broker.err, "mqbroker: port 10911 is taken\n")
         self.assertNotIn("Traceback", broker.out)
+        self.assertFalse((self.folder / "twistd.pid").exists())
+
+    async def test_in_the_background_a_start_that_fails_is_seen_at_the_prompt(self) -> None:
+        twistd = self.program(TWISTD, "--logfile", "twistd.log", "rocketmq-broker", STAND_IN="fails at once")
+        self.assertEqual(await twistd.ended, 1)
+        self.assertIn("mqbroker: port 10911 is taken", twistd.out + twistd.err)
+        log = (self.folder / "twistd.log").read_text()
+        self.assertIn("mqbroker: port 10911 is taken", log)
+        self.assertNotIn("Traceback", log)
         self.assertFalse((self.folder / "twistd.pid").exists())
 
     async def test_a_bad_file_is_one_sentence_and_exit_code_1(self) -> None:
