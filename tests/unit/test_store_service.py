@@ -1,0 +1,189 @@
+"""The store's life within the broker on a fake clock, and the files of its tables when they are damaged."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.broker.store_service import StoreService
+from rocketmq_tx.broker.topic_rules import make_topic
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.errors import StoreDamaged
+from rocketmq_tx.runtime.group_commit import GroupCommit
+from rocketmq_tx.runtime.watermark import Watermark
+from rocketmq_tx.store.disk_use import DiskUse
+from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.store.os_disk import platform_disk
+from rocketmq_tx.store.recovery import RecoveryReport
+from tests.unit.broker_parts import FakeStore, HeldRunner, broker_settings
+
+
+class TendedStore(FakeStore):
+    """Counts what is done to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+        self.ratio = 0.5
+        self.refusals: dict[str, str] = {}
+
+    def open(self, now_ms: int) -> RecoveryReport:
+        self.done.append("open")
+        return RecoveryReport()
+
+    def close(self, now_ms: int) -> None:
+        self.done.append("close")
+
+    def queues(self) -> list[tuple[str, int]]:
+        return [("Orders", 0)]
+
+    def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
+        return 3, 10
+
+    def write_index(self, now_ms: int) -> None:
+        self.done.append("index")
+
+    def flush_queues(self, now_ms: int) -> None:
+        self.done.append("queues")
+
+    def begin_checkpoint(self, now_ms: int) -> Any:
+        self.done.append("begin checkpoint")
+        return self
+
+    def run(self) -> None:
+        """A checkpoint job does its work in a thread."""
+
+    def finish_checkpoint(self, job: Any) -> None:
+        self.done.append("finish checkpoint")
+
+    def disk_use(self) -> list[DiskUse]:
+        return [DiskUse("/data", 100, 50, self.ratio)]
+
+    def refuse(self, cause: str, sentence: str) -> None:
+        self.refusals[cause] = sentence
+
+    def accept(self, cause: str) -> None:
+        self.refusals.pop(cause, None)
+
+
+class Tending(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = TendedStore()
+        self.flush_thread, self.checkpoint_thread = HeldRunner(), HeldRunner()
+        self.flushes = GroupCommit(self.store, Watermark(self.clock), [self.flush_thread], self.clock)
+        self.service = StoreService(
+            self.store,  # type: ignore[arg-type]
+            broker_settings().store,
+            self.flushes,
+            self.checkpoint_thread,
+            self.clock,
+            lambda: 1700000000000,
+        )
+        self.service.startService()
+
+    def stop(self) -> None:
+        stopped = self.service.stopService()
+        if stopped is not None:
+            self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_keys_enter_the_index_once_soon_after_their_messages(self) -> None:
+        for _ in range(3):
+            self.service.appended()
+        self.clock.pump([0.004, 0.004])
+        self.assertEqual(self.store.done, ["open", "index"])
+        self.service.appended()
+        self.clock.advance(0.008)
+        self.assertEqual(self.store.done, ["open", "index", "index"])
+        self.stop()
+
+    def test_queue_entries_are_written_every_second(self) -> None:
+        self.clock.pump([0.5] * 4)
+        self.assertEqual(self.store.done.count("queues"), 2)
+        self.stop()
+
+    def test_the_log_is_flushed_twice_a_second_when_nobody_waits(self) -> None:
+        self.store.written_to = 100
+        self.clock.pump([0.5])
+        self.assertEqual(len(self.flush_thread.waiting), 1)
+        self.flush_thread.finish()
+        self.assertEqual(self.store.flushed_to, 100)
+        self.stop()
+
+    def test_a_checkpoint_is_made_every_minute_off_the_reactor(self) -> None:
+        self.clock.pump([1] * 60)
+        self.assertIn("begin checkpoint", self.store.done)
+        self.assertNotIn("finish checkpoint", self.store.done)
+        self.checkpoint_thread.finish()
+        self.assertEqual(self.store.done[-1], "finish checkpoint")
+        self.stop()
+
+    def test_a_full_disk_refuses_until_there_is_room_again(self) -> None:
+        self.store.ratio = 0.95
+        self.clock.pump([1] * 11)
+        self.assertEqual(
+            list(self.store.refusals.values()),
+            ["the disk of /data is 95% full, above 90% no message is taken"],
+        )
+        self.store.ratio = 0.5
+        self.clock.pump([1] * 10)
+        self.assertEqual(self.store.refusals, {})
+        self.stop()
+
+    def test_stopping_closes_the_store_last(self) -> None:
+        self.service.appended()
+        self.stop()
+        self.assertEqual(self.store.done, ["open", "close"])
+        self.assertIsNotNone(self.flushes.failure)
+
+    def test_a_store_that_did_not_open_is_not_closed(self) -> None:
+        self.stop()
+        self.store.done.clear()
+        self.assertIsNone(self.service.stopService())
+        self.assertEqual(self.store.done, [])
+
+
+class TablesOnDisk(SynchronousTestCase):
+    """Row 17 of the faults: a table that cannot be read is never an empty table."""
+
+    def setUp(self) -> None:
+        self.path = os.path.join(self.mktemp(), "topics.json")
+        self.notices: list[str] = []
+        table = self.table()
+        table.put(make_topic("Orders", 4))
+        table.put(make_topic("Payments", 4))
+
+    def table(self) -> TopicTable:
+        file = JsonFile(platform_disk(), self.path, self.notices.append)
+        return TopicTable(broker_settings().broker, file, lambda: 0)
+
+    def write(self, name: str, content: bytes) -> None:
+        with open(name, "wb") as file:
+            file.write(content)
+
+    def test_damaged_text_makes_the_copy_stand_in(self) -> None:
+        for content in (b"", b'{"topicConfigTable":{"Orders', b"garbage", b'{"topicConfigTable":[1]}'):
+            self.write(self.path, content)
+            table = self.table()
+            table.load()
+            self.assertEqual(table.get("Orders"), make_topic("Orders", 4))
+            self.assertIn(self.path, self.notices.pop())
+
+    def test_without_any_readable_copy_the_start_is_refused(self) -> None:
+        self.write(self.path, b"garbage")
+        self.write(f"{self.path}.bak", b"garbage")
+        error = self.assertRaises(StoreDamaged, self.table().load)
+        self.assertIn("topics.json", str(error))
+
+    def test_unknown_fields_of_a_newer_version_are_no_damage(self) -> None:
+        self.write(
+            self.path, b'{"topicConfigTable":{"T":{"topicName":"T","perm":4,"attributes":{"a":"b"}}},"x":1}'
+        )
+        table = self.table()
+        table.load()
+        config = table.get("T")
+        self.assertEqual(config and config.perm, 4)
