@@ -84,6 +84,12 @@ class Checkpointer:
         self._index = index
         self._flusher = flusher
         self._times = StoreTimes()
+        self._running: CheckpointJob | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job has been begun and not been taken back."""
+        return self._running is not None
 
     def read(self) -> Checkpoint:
         """What the file says; later checkpoints never claim less time than it does."""
@@ -92,7 +98,12 @@ class Checkpointer:
         return checkpoint
 
     def begin(self, dispatched_to: int, with_index: bool) -> CheckpointJob:
-        """A job that claims what is in the files now: nothing may be waiting in memory."""
+        """A job that claims what is in the files now: nothing may be waiting in memory.
+
+        StoreError while another one is under way, which could write older slots over newer ones.
+        """
+        if self._running is not None:
+            raise StoreError("the checkpoint before has not ended")
         log, index, before = self._log, self._index, self._times
         queue_count, entry_count = self._queues.totals()
         newest = index.files[-1] if index.files else None
@@ -109,7 +120,7 @@ class Checkpointer:
             (newest.name if newest else 0) if with_index else NO_INDEX,
             index.entry_count,
         )
-        return CheckpointJob(
+        self._running = CheckpointJob(
             self._disk,
             self._path,
             self._flusher.begin_again(),
@@ -118,9 +129,11 @@ class Checkpointer:
             times,
             claim,
         )
+        return self._running
 
     def finish(self, job: CheckpointJob) -> None:
         """StoreError when the job failed; what it was to sync stays due."""
+        self._running = None
         if job.error is not None:
             self._queues.give_back_unsynced(job.queue_paths)
             self._index.take_back(job.snapshots)

@@ -305,7 +305,9 @@ class MessageStore:
         """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
         self._deleted.add(topic, self._log.written_to)
         self._queues.remove_topic(topic)
-        self.save_checkpoint(self._log.last_store_timestamp)
+        if not self._checkpointer.is_running:
+            # Else the next one tells; a crash before it only makes the start slower.
+            self.save_checkpoint(self._log.last_store_timestamp)
 
     @property
     def min_offset(self) -> int:

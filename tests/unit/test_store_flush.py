@@ -102,6 +102,17 @@ class FlushTests(SynchronousTestCase):
         assert claim is not None
         self.assertEqual(claim.dispatched_to, self.store.written_to)
 
+    def test_one_checkpoint_at_a_time(self) -> None:
+        self.send()
+        job = self.store.begin_checkpoint(NOW)
+        self.assertRaises(StoreError, self.store.begin_checkpoint, NOW)
+        self.store.delete_topic("TopicTest")
+        self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("TopicTest", 0), (0, 0))
+        job.run()
+        self.store.finish_checkpoint(job)
+        self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("TopicTest", 0), (0, 0))
+        self.store.save_checkpoint(NOW)
+
     def test_a_checkpoint_that_fails_is_made_up_for_by_the_next(self) -> None:
         for part in ("checkpoint", "consumequeue", "index", "commitlog"):
             self.setUp()
