@@ -38,7 +38,7 @@ class QueueQueries:
         return GetMaxOffsetResponseHeader.from_ext_fields(answer.ext_fields).offset
 
     async def offset_at(self, queue: MessageQueue, timestamp_ms: int) -> int:
-        """The offset of the first message stored at a time or later."""
+        """The offset of the message stored nearest to a time."""
         header = SearchOffsetRequestHeader(topic=queue.topic, queue_id=queue.queue_id, timestamp=timestamp_ms)
         answer = await self._ask(queue, RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, header)
         return SearchOffsetResponseHeader.from_ext_fields(answer.ext_fields).offset

@@ -281,9 +281,10 @@ class JavaClientOwnClusterTests(ClusterTestCase):
         producer = java.producer("time-producer")
         producer.create_topic("time", 2)
         producer.send([message("time", f"early {number}") for number in range(50)])
-        # The client states the time in whole seconds: the next one that begins after the early messages.
-        start_s = int(time.time()) + 1
-        wait_until(lambda: time.time() >= start_s, "the next second has begun")
+        # The client states the time in whole seconds, and brokers answer with the message stored nearest to
+        # it: a second that begins a while after the early messages, and right before the late ones.
+        start_s = int(time.time()) + 2
+        wait_until(lambda: time.time() >= start_s, "that second has begun")
         late = [f"late {number}" for number in range(50)]
         producer.send([message("time", text) for text in late])
         consumer = java.consumer(
