@@ -42,7 +42,7 @@ class _Node:
 
 
 class MemoryDisk:
-    """Files by path. `changes` counts what alters the disk; `kill_at` is the one that raises Killed instead."""
+    """Files by path. `changes` counts what alters the disk; at `kill_at` Killed is raised instead."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, _Node] = {}
