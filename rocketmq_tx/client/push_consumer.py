@@ -52,6 +52,8 @@ from rocketmq_tx.runtime.services import within
 
 REBALANCE_INTERVAL_S = 20.0
 COMMIT_INTERVAL_S = 5.0
+MISSING_TOPIC_INTERVAL_S = 1.0
+"""How often a topic is looked for that does not exist yet (Apache's client: every 30 s)."""
 LAST_CALLS_S = 5.0
 """How long stopping waits for listener calls in progress."""
 HALF_HOUR_MS = 30 * 60 * 1000
@@ -140,7 +142,11 @@ class PushConsumer(Service):
             random.Random(self.client_id),
         )
         self._rebalances = Periodic(reactor, REBALANCE_INTERVAL_S, self._rebalance, "rebalance", 0)
-        self._commits = Periodic(reactor, COMMIT_INTERVAL_S, self._offsets.persist, "offset commit")
+        self._periodic = (
+            self._rebalances,
+            Periodic(reactor, COMMIT_INTERVAL_S, self._offsets.persist, "offset commit"),
+            Periodic(reactor, MISSING_TOPIC_INTERVAL_S, self._look_for_missing, "look for missing topics"),
+        )
 
     @property
     def client_id(self) -> str:
@@ -175,8 +181,8 @@ class PushConsumer(Service):
         for topic in self._subscriptions:
             await self._session.routes.subscribe_queues(topic)
         await self._session.membership.tell_all()
-        self._rebalances.startService()
-        self._commits.startService()
+        for periodic in self._periodic:
+            periodic.startService()
 
     def stopService(self) -> Deferred[None]:
         """Lets the calls in progress end, commits, leaves the group."""
@@ -185,10 +191,10 @@ class PushConsumer(Service):
 
     async def _stop(self) -> None:
         self._assignment.stop_pulling()
-        self._commits.stopService()
-        stopped = self._rebalances.stopService()
-        if stopped is not None:
-            await stopped
+        for periodic in self._periodic:
+            round_in_progress = periodic.stopService()
+            if round_in_progress is not None:
+                await round_in_progress
         await within(self._reactor, self._deliveries.stop(), LAST_CALLS_S)
         await self._offsets.persist()
         await self._session.stopService()
@@ -209,6 +215,22 @@ class PushConsumer(Service):
                 continue
             if own is not None:
                 await self._assignment.apply(topic, own)
+
+    def _look_for_missing(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._find_missing())
+
+    async def _find_missing(self) -> None:
+        """Begins with topics that have been created since the start, the group's retry topic among them."""
+        routes = self._session.routes
+        missing = [topic for topic in self._subscriptions if not routes.is_known(topic)]
+        try:
+            for topic in missing:
+                await routes.subscribe_queues(topic)
+        except (RemotingError, BodyError):  # said by the refresh of routes; here it would be said every second
+            return
+        if any(routes.is_known(topic) for topic in missing):
+            await self._session.membership.tell_new()
+            self.rebalance_soon()
 
     def _describe(self) -> tuple[list[ProducerData], list[ConsumerData]]:
         consumer = ConsumerData(

@@ -88,10 +88,14 @@ class Routes:
 
     async def subscribe_queues(self, topic: str) -> list[MessageQueue]:
         """Queues to pull from, from memory if it has any; empty when the topic has no route."""
-        if self._routes.get(topic) is None:
+        if not self.is_known(topic):
             await self._look_up(topic)
         route = self._routes.get(topic)
         return [] if route is None else subscribe_queues(topic, route)
+
+    def is_known(self, topic: str) -> bool:
+        """Has a NameServer given a route of the topic?"""
+        return self._routes.get(topic) is not None
 
     async def refresh(self) -> None:
         """Asks again for every topic known; what cannot be asked now keeps its old route."""

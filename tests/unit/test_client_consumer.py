@@ -218,7 +218,7 @@ class PushConsumerTests(SynchronousTestCase):
 
     def test_retried_messages_come_by_the_groups_own_topic(self) -> None:
         self.consumer()
-        self.clock.pump([1] * 21)  # the topic is made by the first heartbeat, and found by a later look
+        self.clock.pump([1] * 2)  # the topic is made by the first heartbeat, and found by a later look
         retried = encode_properties({"RETRY_TOPIC": "orders"}).encode()
         self.broker.store("%RETRY%group", 0, b"again", retried)
         self.run_briefly()
@@ -316,6 +316,17 @@ class PushConsumerTests(SynchronousTestCase):
         self.broker.topics["orders"].append([])
         self.clock.pump([1] * 31)
         self.assertEqual(self.queue_ids(consumer), [0, 1, 2, 3, 4])
+
+    def test_a_topic_that_is_created_later_is_found_within_a_second(self) -> None:
+        del self.broker.topics["orders"]
+        consumer = self.consumer()
+        self.clock.pump([1] * 5)
+        self.assertEqual(consumer.queues, set())
+        self.broker.add_topic("orders", 2)
+        self.clock.pump([1])
+        self.assertEqual(self.queue_ids(consumer), [0, 1])
+        self.store(b"one")
+        self.assertEqual(self.got, [b"one"])
 
     def test_the_heartbeat_says_what_the_group_subscribes_to(self) -> None:
         consumer = self.consumer(expression="TagA || TagB")
