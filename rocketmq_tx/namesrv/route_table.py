@@ -69,10 +69,12 @@ class RouteTable:
     def register(self, broker: Registration, connection: object, now_ms: int) -> Registered:
         """Takes in a broker, or its next sign of life. The later of two that claim one id wins."""
         known = self._live.get(broker.address)
-        displaced = self._take_address(broker)
-        is_new = known is None or displaced is not None
+        before = self._take_address(broker)
+        displaced = None
+        if before is not None and before != broker.address and self._live.pop(before, None) is not None:
+            displaced = before  # its next registration is its first again, and brings its topics along
         if broker.broker_id == MASTER_ID and broker.topics is not None:
-            if is_new or known is None or known.version != broker.version:
+            if known is None or before != broker.address or known.version != broker.version:
                 self._add_topics(broker.broker_name, broker.topics.values())
             else:
                 self._keep_topics(broker.broker_name, broker.topics)
@@ -88,7 +90,7 @@ class RouteTable:
         return Registered(master_address, master.ha_address, displaced)
 
     def _take_address(self, broker: Registration) -> str | None:
-        """Enters the address under its id; returns the live address that had the id before."""
+        """Enters the address under its id; returns the address that had the id before."""
         data = self._brokers.get(broker.broker_name)
         if data is None:
             data = self._brokers[broker.broker_name] = BrokerData(broker.cluster, broker.broker_name)
@@ -102,10 +104,7 @@ class RouteTable:
         before = data.broker_addrs.get(broker.broker_id)
         data.broker_addrs[broker.broker_id] = broker.address
         data.broker_addrs = dict(sorted(data.broker_addrs.items()))
-        if before is None or before == broker.address:
-            return None
-        # its next registration counts as its first, so that it brings its topics along again
-        return before if self._live.pop(before, None) is not None else None
+        return before
 
     def _add_topics(self, broker_name: str, configs: Iterable[TopicConfig]) -> None:
         """A changed table adds and replaces only: Apache's brokers send a single new topic that way."""
