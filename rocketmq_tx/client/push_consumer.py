@@ -226,7 +226,7 @@ class PushConsumer(Service):
         try:
             for topic in missing:
                 await routes.subscribe_queues(topic)
-        except (RemotingError, BodyError):  # said by the refresh of routes; here it would be said every second
+        except (RemotingError, BodyError):  # the refresh of routes says so; here it would be every second
             return
         if any(routes.is_known(topic) for topic in missing):
             await self._session.membership.tell_new()
