@@ -1,15 +1,13 @@
-"""Ordered start and stop, periodic work, and the exit code of a start that failed."""
+"""Ordered start and stop, and periodic work that survives its errors."""
 
 from __future__ import annotations
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StartError
-from rocketmq_tx.runtime.launch import DaemonService, run_until_stopped, sentence_of
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import OrderedServices, Phase
 
@@ -180,82 +178,3 @@ class PeriodicTests(SynchronousTestCase):
         self.clock.pump([10, 1])
         self.assertEqual(self.rounds, 2)
         periodic.stopService()
-
-
-class FakeReactor(Clock):
-    """Runs until stopped, without sockets or signals."""
-
-    running = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.when_running: list = []
-        self.before_shutdown: list = []
-
-    def callWhenRunning(self, call, *arguments) -> None:
-        if self.running:
-            call(*arguments)
-        else:
-            self.when_running.append((call, arguments))
-
-    def addSystemEventTrigger(self, phase, event, call) -> None:
-        self.before_shutdown.append(call)
-
-    def run(self) -> None:
-        self.running = True
-        for call, arguments in self.when_running:
-            call(*arguments)
-        for call in self.before_shutdown:
-            call()
-
-    def stop(self) -> None:
-        self.running = False
-
-
-class LaunchTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.said: list[str] = []
-        self.notes: list[str] = []
-        self.reactor = FakeReactor()
-
-    def test_a_clean_run_ends_with_0(self) -> None:
-        tree = OrderedServices(Part("a", self.notes), reactor=self.reactor)
-        self.assertEqual(run_until_stopped(tree, self.reactor, self.said.append), 0)
-        self.assertEqual((self.notes, self.said), (["start a", "stop a"], []))
-
-    def test_a_start_that_fails_is_one_sentence_and_1(self) -> None:
-        tree = OrderedServices(Part("a", self.notes, StartError("port 1 is\n taken")), reactor=self.reactor)
-        self.assertEqual(run_until_stopped(tree, self.reactor, self.said.append), 1)
-        self.assertEqual(self.said, ["port 1 is taken"])
-
-    def test_an_unforeseen_failure_is_named_by_its_type(self) -> None:
-        self.assertEqual(sentence_of(Failure(KeyError("x"))), "cannot start: KeyError: 'x'")
-
-    def daemon(self, tree: OrderedServices, **more: object) -> tuple[DaemonService, list[int]]:
-        codes: list[int] = []
-        made = DaemonService(tree, self.reactor, say=self.said.append, exit_with=codes.append, **more)
-        return made, codes
-
-    def test_under_twistd_a_late_failure_stops_the_reactor_and_sets_the_exit_code(self) -> None:
-        ready: Deferred[None] = Deferred()
-        tree = OrderedServices(Part("a", self.notes, ready), reactor=self.reactor)
-        daemon, codes = self.daemon(tree)
-        daemon.startService()
-        self.reactor.run()
-        ready.errback(StartError("no disk"))
-        self.assertEqual((self.said, codes, self.reactor.running), (["no disk"], [1], False))
-
-    def test_under_twistd_a_failure_before_the_reactor_runs_stops_it_as_soon_as_it_does(self) -> None:
-        tree = OrderedServices(Part("a", self.notes, StartError("no disk")), reactor=self.reactor)
-        daemon, codes = self.daemon(tree)
-        daemon.startService()
-        self.assertEqual(codes, [1])
-        self.reactor.run()
-        self.assertFalse(self.reactor.running)
-        self.successResultOf(daemon.stopService())
-
-    def test_a_daemon_may_be_told_to_raise_what_fails_at_once(self) -> None:
-        tree = OrderedServices(Part("a", self.notes, StartError("no disk")), reactor=self.reactor)
-        daemon, codes = self.daemon(tree, raise_at_once=True)
-        self.assertRaises(StartError, daemon.startService)
-        self.assertEqual(codes, [])
