@@ -17,7 +17,7 @@ class ReadmeTests(ClusterTestCase):
         self.cluster = shared_cluster()
         (example,) = python_examples(PROJECT / "README.md")
         self.assertIn(STANDARD_ADDRESS, example)
-        program = Path(self.mktemp())
+        program = Path(self.mktemp()).resolve()
         program.write_text(example.replace(STANDARD_ADDRESS, self.cluster.namesrv_address), "utf-8")
         done = subprocess.run(
             [sys.executable, str(program)],
