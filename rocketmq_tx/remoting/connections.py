@@ -217,7 +217,7 @@ class Connections:
 
     def say_closed(self, peer: Peer, reason: str) -> None:
         """One line for a connection that had to be closed; at most one a minute per host and reason."""
-        held_back = self.rarely.due((peer.address[0], reason[:30]))
+        held_back = self.rarely.due((peer.address[0], _kind_of(reason)))
         if held_back is not None:
             self.log.warn(
                 "connection closed: peer={peer} reason={reason!r} held_back={held_back}",
@@ -225,6 +225,11 @@ class Connections:
                 reason=reason,
                 held_back=held_back,
             )
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without its figures, which a peer could vary to get a line for each."""
+    return "".join(character for character in reason[:60] if not character.isdigit())[:30]
 
 
 def _when(already: bool, waiting: list[Deferred[None]]) -> Deferred[None]:

@@ -78,6 +78,15 @@ class Outgoing:
         self._transport.unregisterProducer()
         self._transport.abortConnection()
 
+    def forget(self) -> None:
+        """The connection is gone: what was never sent must not wait for the garbage collector."""
+        connection = self._tcp
+        if connection is not None:
+            connection.dataBuffer, connection.offset = b"", 0
+            connection._tempDataBuffer, connection._tempDataLen = [], 0
+        self._counted = None
+        self._drained = _nothing
+
     # -- IPushProducer: how a transport says that it holds much, and that it holds nothing any more ---------
 
     def pauseProducing(self) -> None:
@@ -90,3 +99,7 @@ class Outgoing:
 
     def stopProducing(self) -> None:
         """The connection is gone; the protocol hears of it by itself."""
+
+
+def _nothing() -> None:
+    """Nobody is to be told any more."""

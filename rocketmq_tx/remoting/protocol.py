@@ -169,6 +169,8 @@ class FrameProtocol(Protocol):
     def _serve_in_slices(self, code: int, run: list[Any]) -> None:
         for start in range(0, len(run), _SLICE):
             piece = run[start : start + _SLICE]
+            if not self.is_open:  # closed for what it did not read: nobody takes the rest
+                return
             if self._backlog is not None:
                 self._backlog.append((code, piece))
             else:
@@ -257,6 +259,7 @@ class FrameProtocol(Protocol):
         self._marked = False
         out = self._out
         if not out or not self.is_open:
+            out.clear()
             return
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()

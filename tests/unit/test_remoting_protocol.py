@@ -240,6 +240,18 @@ class MishapTests(WithHandlers):
         protocol.dataReceived(encode_frame(Frame.request(ECHO)))
         self.assertEqual(self.handlers.served, 1)
 
+    def test_a_peer_that_varies_its_mistakes_gets_one_line_a_minute_for_each_kind(self) -> None:
+        """Fault 20: the log is no place for a peer to write to."""
+        connections = self.server.connections
+        said: list[str] = []
+        self.patch(type(connections.log), "warn", lambda log, format, **facts: said.append(facts["reason"]))
+        for length in range(5000):
+            protocol = FrameProtocol(connections)
+            protocol.makeConnection(StringTransport())
+            protocol.dataReceived((length * 13 & 0xFFFFFFFF).to_bytes(4, "big") + b"\xff" * 8)
+            protocol.connectionLost()
+        self.assertLess(len(said), 4)
+
     def test_random_bytes_never_raise_and_hold_no_memory(self) -> None:
         chance = random.Random(4)
         good = encode_frame(Frame.request(ECHO, body=b"body", remark="r"))
