@@ -1,7 +1,7 @@
 """A producer: sends messages, one by one or in batches, and tells where they are.
 
     producer = Producer("group", "127.0.0.1:9876", reactor)
-    await producer.startService()
+    producer.startService()
     result = await producer.send(Message("orders", b"...", tags="TagA"))
 """
 
