@@ -58,7 +58,8 @@ class JavaClientTests(ClusterTestCase):
 
         self.assertEqual({result["status"] for result in results}, {"SEND_OK"})
         self.assertEqual(len(ids), 1000)
-        self.assertEqual(Counter(result["queueId"] for result in results), dict.fromkeys(range(4), 250))
+        # Not 250 each: when the new topic's route replaces its template's, the client begins a new round.
+        self.assertEqual({result["queueId"] for result in results}, set(range(4)))
         self.assertEqual(bodies(received), each_once(wanted))
         places = {result["msgId"]: (result["queueId"], result["queueOffset"]) for result in results}
         self.assertEqual({one["msgId"]: (one["queueId"], one["queueOffset"]) for one in received}, places)
