@@ -278,14 +278,15 @@ class FrameProtocol(Protocol):
     def _drained(self) -> None:
         """All is sent: requests that were put aside are served, and reading goes on."""
         backlog, self._backlog = self._backlog, None
-        while backlog:
-            code, run = backlog.popleft()
-            self._serve_all([(code, run)], 0)
+        self._paused &= ~_UNSENT  # reading itself goes on only below
+        while backlog and self.is_open:
+            self._serve_all([backlog.popleft()], 0)
             self.flush()
             if self._backlog is not None:  # full again
                 self._backlog.extend(backlog)
                 return
-        self._resume(_UNSENT)
+        if not self._paused and self.is_open:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
 
     # -- reading, paused and resumed -----------------------------------------------------------------------
 

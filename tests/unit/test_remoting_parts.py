@@ -1,14 +1,16 @@
-"""Addresses and the registry of handlers."""
+"""Addresses, the registry of handlers, and the sending side of a socket."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet import tcp
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import ConnectFailed, InvariantBroken
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.remoting.addresses import format_address, is_ip, is_ipv6, parse_address, plain_host
+from rocketmq_tx.remoting.outgoing import Outgoing
 from rocketmq_tx.remoting.registry import Registry, Reply, serves, serves_runs
 
 
@@ -69,3 +71,64 @@ class RegistryTests(SynchronousTestCase):
         self.assertNotIn(RequestCode.HEART_BEAT, unserved)
         self.assertNotIn(RequestCode.REGISTER_BROKER, unserved)
         self.assertIn(RequestCode.REGISTER_BROKER, Registry().unserved("namesrv"))
+
+
+class Socket:
+    """Takes `room` bytes of each send, then says that it is full."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent = b""
+
+    def setblocking(self, blocking: bool) -> None: ...
+
+    def fileno(self) -> int:
+        return -1
+
+    def send(self, data: bytes) -> int:
+        if not self.room:
+            raise BlockingIOError
+        taken = data[: self.room]
+        self.room -= len(taken)
+        self.sent += taken
+        return len(taken)
+
+
+class Reactor:
+    def addWriter(self, writer) -> None: ...
+
+
+class OutgoingTests(SynchronousTestCase):
+    def connection(self, room: int) -> tuple[tcp.Connection, Socket, Outgoing]:
+        socket = Socket(room)
+        connection = tcp.Connection(socket, None, Reactor())
+        connection.connected = 1
+        self.drained: list[None] = []
+        return connection, socket, Outgoing(connection, lambda: self.drained.append(None))
+
+    def test_an_idle_socket_is_written_to_directly(self) -> None:
+        connection, socket, outgoing = self.connection(100)
+        self.assertEqual(outgoing.send(b"x" * 100), 0)
+        self.assertEqual((socket.sent, outgoing.held_bytes, outgoing.passed_on_bytes), (b"x" * 100, 0, 100))
+        self.assertEqual(connection._tempDataLen, 0)
+
+    def test_what_the_socket_does_not_take_is_left_to_the_transport_and_order_is_kept(self) -> None:
+        connection, socket, outgoing = self.connection(3)
+        self.assertEqual(outgoing.send(b"abcde"), 2)
+        socket.room = 100
+        self.assertEqual(outgoing.send(b"fg"), 4)  # not past the bytes that wait
+        self.assertEqual(socket.sent, b"abc")
+        self.assertEqual(b"".join(connection._tempDataBuffer), b"defg")
+
+    def test_a_full_socket_leaves_all_to_the_transport(self) -> None:
+        _, socket, outgoing = self.connection(0)
+        self.assertEqual(outgoing.send(b"abc"), 3)
+        self.assertEqual((socket.sent, outgoing.passed_on_bytes), (b"", 0))
+
+    def test_tls_is_written_to_through_its_transport(self) -> None:
+        connection, socket, outgoing = self.connection(100)
+        connection.TLS = True
+        written: list[bytes] = []
+        connection.write = written.append
+        outgoing.send(b"secret")
+        self.assertEqual((written, socket.sent), ([b"secret"], b""))
