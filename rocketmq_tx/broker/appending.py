@@ -32,6 +32,14 @@ class AppendStore(Protocol):
     ) -> list[Placed]: ...
 
 
+class AppendListener(Protocol):
+    """What somebody does who follows a topic of the broker's own as messages come in."""
+
+    def __call__(
+        self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int, /
+    ) -> object: ...
+
+
 class Replicas(Protocol):
     """The slaves of this broker, as far as a sender waits for them."""
 
@@ -54,7 +62,8 @@ def unavailable(reason: str) -> RequestRefused:
 class Appending:
     """`append` stores, `settle` says when and with which status the messages may be acknowledged.
 
-    `appended` is called after each append, before anybody is answered.
+    `appended` is called after each append, before anybody is answered. `listeners` hear of appends with
+    messages of their topic: of the whole append, after held pulls were answered.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Appending:
         self._arrivals = arrivals
         self._appended = appended
         self._replicas = replicas or NoReplicas()
+        self.listeners: dict[str, AppendListener] = {}
 
     def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
         """Stores all or nothing, and answers pulls that wait for them: once for each queue, after the append.
@@ -89,8 +99,11 @@ class Appending:
             raise unavailable(str(error)) from error
         self._appended()
         notify = self._arrivals.notify
+        listeners = self.listeners
         for topic, queue_id in {message[:2] for message in messages}:
             notify(topic, queue_id)
+            if topic in listeners:
+                listeners[topic](messages, placed, now_ms)
         return placed
 
     @property
