@@ -22,11 +22,10 @@ from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
-from rocketmq_tx.store.log_walk import walk
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pull import GetResult, GetStatus, Matches, Puller
 from rocketmq_tx.store.queue_table import QueueTable
-from rocketmq_tx.store.records import Verdict, facts
+from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
 from rocketmq_tx.store.time_search import offset_by_time
@@ -93,6 +92,7 @@ class MessageStore:
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
         self._checkpointer = Checkpointer(
             disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
+        self._raw = RawAppender(self._log, self._queues, self._dispatcher, self._flusher)
         )
 
     # -- opening and closing -------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class MessageStore:
         except StoreError as error:
             self.refuse("index", f"the message index cannot be written: {error}")
 
-    def append_raw(self, data: bytes, start: int) -> None:
+    def append_raw(self, data: bytes, start: int, now_ms: int) -> Arrived:
         """Appends bytes of a master's log, which begin at `start`, the end of ours, within one segment.
 
         Whole records are entered into queues and index; a record's last part may come with the next call.
@@ -203,17 +203,12 @@ class MessageStore:
         log = self._log
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
-        if start != log.written_to:
-            raise StoreError(f"the log ends at {log.written_to}: bytes that begin at {start} do not fit")
-        log.append([(start, data)], start + len(data))
-        for step in walk(log, self._dispatched_to, check_crc=False, skip_gaps=False):
-            if step.offset + step.size > log.written_to:
-                break
-            if step.verdict is Verdict.WHOLE:
-                record = facts(step.data, step.at)
-                self._dispatcher.enter(record, queue=True, index=True, fill_gaps=True)
-                log.last_record_at, log.last_store_timestamp = step.offset, record.store_timestamp
-            self._dispatched_to = step.offset + step.size
+        self._raw.begin_at(self._dispatched_to)
+        arrived = self._raw.append(data, start)
+        self._dispatched_to = self._raw.dispatched_to
+        if len(self._pending_keys) > PENDING_KEYS_MAX:
+            self._bound_pending_keys(now_ms)
+        return arrived
 
     def refuse(self, cause: str, sentence: str) -> None:
         """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""
@@ -258,6 +253,17 @@ class MessageStore:
 
     def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
         """(min, max): the oldest message's number and the next one's; (0, 0) for a queue without messages."""
+    def log_bytes(self, offset: int, max_length: int, may_block: bool = True) -> bytes:
+        """Up to `max_length` bytes of the commit log from `offset` on, of one segment; b"" at its end.
+
+        StoreError where the log has no such offset, WouldBlock as for `get_messages`.
+        """
+        log = self._log
+        if not self.min_offset <= offset <= log.written_to:
+            raise StoreError(f"the log has {self.min_offset} to {log.written_to}, and no offset {offset}")
+        length = min(max_length, log.segments.end_of(offset) - offset, log.written_to - offset)
+        return log.read(offset, length, may_block) if length > 0 else b""
+
         queue = self._queues.queues.get((topic, queue_id))
         return (queue.min_offset, queue.max_offset) if queue is not None else (0, 0)
 
@@ -329,6 +335,21 @@ class MessageStore:
     def begin_flush(self) -> FlushJob | None:
         """A job: call its `run` in a thread, then hand it to `finish_flush`. None: nothing to do."""
         return self._flusher.begin()
+    @property
+    def segment_size(self) -> int:
+        """Bytes of a file of the commit log."""
+        return self._log.segment_size
+
+    @property
+    def last_record_at(self) -> int:
+        """Where the newest whole record of the log begins; -1 when it has none."""
+        return self._log.last_record_at
+
+    @property
+    def dispatched_to(self) -> int:
+        """Where the last record ends that is in its queue: `written_to`, but for what has come in part."""
+        return self._dispatched_to
+
 
     def finish_flush(self, job: FlushJob) -> int:
         """Counts what the job flushed; returns `flushed_to`. StoreError when a flush ever failed."""

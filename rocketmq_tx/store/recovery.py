@@ -130,6 +130,8 @@ class Recovery:
             self._index.remove_all()
 
     def _starts(self) -> _Starts:
+        if claim is not None:
+            self._log.last_record_at = claim.last_record_at
         claim = self._believable_claim()
         self._claimed = claim is not None
         queues_from = self._keep_queues(claim)
@@ -196,7 +198,10 @@ class Recovery:
         if not newest_size:
             return self._log.min_offset
         step = next(walk(self._log, newest, self._check_crc, skip_gaps=False), None)
-        return newest + newest_size if step is not None and step.size == newest_size else None
+        if step is None or step.size != newest_size:
+            return None
+        self._log.last_record_at = newest
+        return newest + newest_size
 
     def _segment_by_time(self) -> int:
         """The newest segment that begins before everything that may be missing, by Apache's rule."""

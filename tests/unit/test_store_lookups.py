@@ -268,7 +268,7 @@ class RawTests(SynchronousTestCase):
             segment = at - at % SEGMENT
             size = min(size, segment + SEGMENT - at, master.written_to - at)
             data = master_disk.content(f"/store/commitlog/{segment:020d}")[at - segment : at - segment + size]
-            slave.append_raw(data, at)
+            slave.append_raw(data, at, NOW)
             at += size
         self.assertEqual(slave.written_to, master.written_to)
         for queue_id in range(3):
@@ -276,7 +276,7 @@ class RawTests(SynchronousTestCase):
             self.assertEqual(ours.body, master.get_messages("T", queue_id, 0, 32).body)
             self.assertEqual(ours.count, 20)
         self.assertEqual(len(slave.query_by_key("T", "U37", 9, 0, LATER).offsets), 1)
-        self.assertRaises(StoreError, slave.append_raw, b"x", at + 1)
+        self.assertRaises(StoreError, slave.append_raw, b"x", at + 1, NOW)
 
     def test_a_slave_that_begins_in_the_middle_numbers_its_queues_as_its_master(self) -> None:
         master_disk, disk = MemoryDisk(), MemoryDisk()

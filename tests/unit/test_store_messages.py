@@ -178,7 +178,7 @@ class AppendTests(StoreCase):
         self.assertEqual(self.store.refusal, "the disk is full")
         error = self.assertRaises(StoreUnavailable, self.fill, 1)
         self.assertIn("the disk is full", str(error))
-        self.assertRaises(StoreUnavailable, self.store.append_raw, b"", 0)
+        self.assertRaises(StoreUnavailable, self.store.append_raw, b"", 0, NOW)
         self.assertEqual(len(bodies(self.store)), 1)
         self.store.accept("disk")
         self.assertIsNone(self.store.refusal)
