@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from typing import Any
 
@@ -190,6 +191,7 @@ class NamesrvAddresses(Text):
         super().__init__(nullable=True)
 
 
+@functools.lru_cache(maxsize=16)
 def delay_levels_ms(text: str) -> tuple[int, ...]:
     """The delays of a `messageDelayLevel` text in order, in ms; ValueError when one cannot be read."""
     matches = [_DELAY_LEVEL.fullmatch(word) or _no(word) for word in text.split()]

@@ -44,6 +44,7 @@ class Arrivals:
     def __init__(self, reactor: IReactorTime) -> None:
         self._deadlines = Deadlines(reactor)
         self._held: dict[tuple[str, int], dict[Held, None]] = {}
+        self._watchers: dict[tuple[str, int], Callable[[], object]] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -73,8 +74,19 @@ class Arrivals:
         self._held.setdefault(held.key, {})[held] = None
         return held
 
+    def watch(self, topic: str, queue_id: int, arrived: Callable[[], object]) -> None:
+        """Calls `arrived()` at each arrival in a queue, for as long as it is watched; one watcher a queue."""
+        self._watchers[topic, queue_id] = arrived
+
+    def unwatch(self, topic: str, queue_id: int) -> None:
+        """Nobody watches the queue any more."""
+        self._watchers.pop((topic, queue_id), None)
+
     def notify(self, topic: str, queue_id: int) -> None:
         """Messages have arrived in a queue; call it once per batch, after the append."""
+        if (topic, queue_id) in self._watchers:
+            with self.log.failuresHandled("a watcher of {topic} failed", topic=topic):
+                self._watchers[topic, queue_id]()
         waiting = self._held.get((topic, queue_id))
         if waiting is None:
             return

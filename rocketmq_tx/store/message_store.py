@@ -13,6 +13,7 @@ from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.store.append import Appender, NewMessage, PendingKeys, Placed
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.consume_queue import Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.disk import Disk, Lock
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
@@ -20,7 +21,7 @@ from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
-from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pull import GetResult, GetStatus, Matches, Puller
@@ -277,6 +278,19 @@ class MessageStore:
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return None
         return queue.entry(queue_offset)
+
+    def entries_from(
+        self, topic: str, queue_id: int, queue_offset: int, max_count: int, may_block: bool = True
+    ) -> list[Entry]:
+        """Up to `max_count` entries of a queue, as `entry_at` gives them; fewer where a file or the queue ends.
+
+        Empty where the queue has no such message. WouldBlock as for `get_messages`.
+        """
+        queue = self._queues.queues.get((topic, queue_id))
+        if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
+            return []
+        count = min(max_count, queue.max_offset - queue_offset)
+        return list(QUEUE_ENTRY.iter_unpack(queue.read(queue_offset, count, may_block)))
 
     def store_time_at(self, topic: str, queue_id: int, queue_offset: int) -> int:
         """Store time (epoch ms) of a queue's message; -1 when there is none."""

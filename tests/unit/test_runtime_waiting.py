@@ -215,6 +215,22 @@ class ArrivalsTests(SynchronousTestCase):
         self.assertEqual(self.calls[-1], "c given up")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_watcher_hears_of_every_arrival_until_it_stops(self) -> None:
+        heard: list[str] = []
+        self.arrivals.watch("orders", 1, lambda: heard.append("1"))
+        self.arrivals.notify("orders", 0)
+        self.arrivals.notify("orders", 1)
+        self.arrivals.notify("orders", 1)
+        self.arrivals.unwatch("orders", 1)
+        self.arrivals.notify("orders", 1)
+        self.assertEqual(heard, ["1", "1"])
+
+    def test_a_watcher_that_fails_is_no_business_of_who_appends(self) -> None:
+        self.arrivals.watch("orders", 1, lambda: 1 // 0)
+        self.arrivals.notify("orders", 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.arrivals.unwatch("orders", 7)
+
 
 class RarelyTests(SynchronousTestCase):
     def test_a_line_is_due_once_an_interval_and_says_how_many_were_held_back(self) -> None:

@@ -53,6 +53,9 @@ class AppendTests(StoreCase):
         self.assertEqual(self.store.entry_at("T", 3, 0), (0, placed.size, tags_code("TagA")))
         self.assertIsNone(self.store.entry_at("T", 3, 1))
         self.assertIsNone(self.store.entry_at("T", 4, 0))
+        self.assertEqual(self.store.entries_from("T", 3, 0, 9), [(0, placed.size, tags_code("TagA"))])
+        self.assertEqual(self.store.entries_from("T", 3, 1, 9), [])
+        self.assertEqual(self.store.entries_from("T", 4, 0, 9), [])
 
     def test_plain_tuples_do(self) -> None:
         self.store.append_all([tuple(message())], NOW)  # type: ignore[list-item]
