@@ -39,6 +39,7 @@ class Claim(NamedTuple):
     last_record_at: int
     queue_count: int
     entry_count: int
+    condemned_entries: int
     index_name: int
     index_entries: int
 

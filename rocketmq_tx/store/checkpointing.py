@@ -27,6 +27,7 @@ class CheckpointJob:
         snapshots: list[IndexSnapshot],
         times: StoreTimes,
         claim: Claim,
+        condemned: list[str],
     ) -> None:
         self._disk = disk
         self._path = path
@@ -35,6 +36,7 @@ class CheckpointJob:
         self.flush = flush
         self.queue_paths = queue_paths
         self.snapshots = snapshots
+        self.condemned = condemned
         self.error: StoreError | None = None
 
     def run(self) -> None:
@@ -63,6 +65,12 @@ class CheckpointJob:
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
         write_checkpoint(self._disk, self._path, self.times, self._claim)
+        # Only now, that it is known on the device that they do not count any more.
+        for path in self.condemned:
+            self._disk.remove(path)
+        for directory in sorted({path.rpartition("/")[0] for path in self.condemned}):
+            if self._disk.is_directory(directory):
+                self._disk.sync_directory(directory)
 
 
 class Checkpointer:
@@ -117,6 +125,7 @@ class Checkpointer:
             log.last_record_at,
             queue_count,
             entry_count,
+            sum(self._queues.condemned.values()),
             (newest.name if newest else 0) if with_index else NO_INDEX,
             index.entry_count,
         )
@@ -128,6 +137,7 @@ class Checkpointer:
             index.snapshots(),
             times,
             claim,
+            [*self._queues.condemned, *index.condemned],
         )
         return self._running
 
@@ -140,9 +150,16 @@ class Checkpointer:
         else:
             self._index.snapshots_written()
             self._times = job.times
+            self._forget_condemned(job.condemned)
         self._flusher.finish(job.flush)
         if job.error is not None:
             raise job.error
+
+    def _forget_condemned(self, removed: list[str]) -> None:
+        for path in removed:
+            self._queues.condemned.pop(path, None)
+        gone = set(removed)
+        self._index.condemned = [path for path in self._index.condemned if path not in gone]
 
 
 def _parents(path: str, levels: int) -> list[str]:

@@ -13,13 +13,14 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import BLANK_MAGIC
 from rocketmq_tx.store.disk import DiskFile
 from rocketmq_tx.store.layouts import BLANK
+from rocketmq_tx.store.log_segments import LogSegments
 from rocketmq_tx.store.records import (
     STORE_TIMESTAMP_HEAD_BYTES,
     Verdict,
     examine,
     store_timestamp,
 )
-from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+from rocketmq_tx.store.segments import OpenFiles
 
 Chunk = tuple[int, bytes]
 """Bytes for one segment, and the commit log offset where they belong."""
@@ -33,9 +34,12 @@ class CommitLog:
     Until `set_end` has been called after opening, nothing may be appended.
     """
 
-    def __init__(self, files: OpenFiles, directory: str, segment_size: int) -> None:
-        self.segments = SegmentFiles(files, directory, segment_size)
+    def __init__(
+        self, files: OpenFiles, directories: Sequence[str], read_only: Sequence[str], segment_size: int
+    ) -> None:
+        self.segments = LogSegments(files, directories, read_only, segment_size)
         self.segment_size = segment_size
+        self._disk = files.disk
         self.written_to = 0
         self.trusted_from = 0
         """Records from here on were written by this process or verified when it started."""
@@ -53,6 +57,9 @@ class CommitLog:
 
     def load(self) -> None:
         """Finds the segments, whose size on disk counts; the configured one is for a new log."""
+        for directory in self.segments.directories:
+            if directory not in self.segments.read_only:
+                self._disk.make_directory(directory)
         self.segments.adopt_size_on_disk()
         self.segment_size = self.segments.segment_size
         self.segments.load()
@@ -64,6 +71,16 @@ class CommitLog:
         self._last_file_start = -1
         self.directory_changed = True
         self.written_to = offset
+
+    def forget_first_segment(self) -> str:
+        """The oldest segment's messages are gone, though its file remains; returns the file's path.
+
+        It must not be the last one, nor hold anything that is not flushed.
+        """
+        path = self.segments.forget_first()
+        # Queues still name its records: reads have to look at where each one lies.
+        self.trusted_from = max(self.trusted_from, self.min_offset)
+        return path
 
     def record_limit(self, offset: int) -> int:
         """Where a record that begins at `offset` must have ended, so that a blank still fits behind it."""
@@ -94,7 +111,8 @@ class CommitLog:
         while at < self.written_to:
             self.segments.file(at).sync()
             at += self.segment_size
-        self.segments.sync_directory()
+        for directory in self.segments.directories:
+            self._disk.sync_directory(directory)
         self.directory_changed = False
 
     def _take_back(self, offset: int, error: StoreError) -> None:

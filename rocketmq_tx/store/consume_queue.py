@@ -25,6 +25,7 @@ class ConsumeQueue:
 
     __slots__ = (
         "_files",
+        "corrected_for",
         "max_offset",
         "min_offset",
         "queue_id",
@@ -44,6 +45,8 @@ class ConsumeQueue:
         self._files = SegmentFiles(files, directory, file_size)
         self.min_offset = 0
         self.max_offset = 0
+        self.corrected_for = 0
+        """The beginning of the log for which `min_offset` is right; see `correct_min_offset`."""
         self.tail = bytearray()
         self.tail_from = 0
 
@@ -89,18 +92,20 @@ class ConsumeQueue:
             # Without entries the numbering starts where the log's next record of this queue says.
             first = end = 0
         self.max_offset = self.tail_from = end
-        self.correct_min_offset(log_min_offset)
+        self.min_offset, self.corrected_for = first, -1
         if (tidy and holes) or (first and log_min_offset == 0):
             return False
         starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
         return all(self._entry(start)[1] > 0 for start in starts if start < end)
 
     def correct_min_offset(self, log_min_offset: int) -> None:
-        """The oldest message is the first one whose record the commit log still has."""
-        first = self._files.first // QUEUE_ENTRY_BYTES
+        """The oldest message is the first one whose record the commit log still has.
+
+        Done when a queue is first asked after the log's beginning has moved, since there may be many queues.
+        """
+        self.corrected_for = log_min_offset
         if log_min_offset:
-            first = self._first_place(first, self.max_offset, log_min_offset)
-        self.min_offset = first
+            self.min_offset = self._first_place(self.min_offset, self.max_offset, log_min_offset)
         while self.min_offset < self.max_offset and self._entry(self.min_offset)[1] == FILLER_SIZE:
             self.min_offset += 1
 
@@ -193,6 +198,22 @@ class ConsumeQueue:
             del self.tail[: len(part)]
             self.tail_from += len(part) // QUEUE_ENTRY_BYTES
         return paths
+
+    def expired_files(self, log_min_offset: int) -> int:
+        """How many of its oldest files name only messages below that offset; the newest file never counts."""
+        starts = self._files.starts
+        count = 0
+        while count + 1 < len(starts):
+            if self._entry(starts[count + 1] // QUEUE_ENTRY_BYTES - 1)[0] >= log_min_offset:
+                break
+            count += 1
+        return count
+
+    def forget_first_file(self) -> str:
+        """Its oldest file does not count any more, though it remains; returns the path."""
+        path = self._files.forget_first()
+        self.min_offset = max(self.min_offset, self._files.first // QUEUE_ENTRY_BYTES)
+        return path
 
     def file_starts(self) -> list[int]:
         """Queue offsets at which its files begin, ascending; one for the tail when nothing is written."""

@@ -21,13 +21,13 @@ class FlushJob:
         self,
         disk: Disk,
         files: list[DiskFile],
-        directory: str | None,
+        directories: tuple[str, ...],
         flush_to: int,
         earlier: tuple[FlushJob, ...],
     ) -> None:
         self._disk = disk
         self._files = files
-        self._directory = directory
+        self._directories = directories
         self.flush_to = flush_to
         self.earlier = earlier
         """Jobs that had not ended when this one was begun."""
@@ -39,8 +39,8 @@ class FlushJob:
         try:
             for file in self._files:
                 file.sync()
-            if self._directory is not None:
-                self._disk.sync_directory(self._directory)
+            for directory in self._directories:
+                self._disk.sync_directory(directory)
         except StoreError as error:
             self.error = error
         self.done = True
@@ -90,9 +90,9 @@ class LogFlusher:
         while at < log.written_to:
             files.append(log.segments.file(at))
             at += log.segment_size
-        directory = log.segments.directory if log.directory_changed else None
+        directories = log.segments.directories if log.directory_changed else ()
         log.directory_changed = False
-        job = FlushJob(self._disk, files, directory, log.written_to, tuple(self._running))
+        job = FlushJob(self._disk, files, directories, log.written_to, tuple(self._running))
         self._running.append(job)
         self._handed_out_to = job.flush_to
         return job

@@ -62,7 +62,7 @@ CHECKPOINT_BYTES = 4096
 CHECKPOINT_CLAIM_AT = 1024
 CheckpointTimes = Struct("commit_log_ms" / Int64sb, "queues_ms" / Int64sb, "index_ms" / Int64sb)
 """What Apache reads: store times (epoch ms) up to which each part is on disk."""
-CLAIM_MAGIC = b"RMQTXCK1"
+CLAIM_MAGIC = b"RMQTXCK2"
 CheckpointClaim = Struct(
     "magic" / Const(CLAIM_MAGIC),
     "times" / CheckpointTimes,
@@ -70,11 +70,13 @@ CheckpointClaim = Struct(
     "last_record_at" / Int64sb,
     "queue_count" / Int64sb,
     "entry_count" / Int64sb,
+    "condemned_entries" / Int64sb,
     "index_name" / Int64sb,
     "index_entries" / Int64sb,
 )
 """Ours, where Apache leaves zeros: every record below `dispatched_to` is on disk with its queue entries,
-which number `entry_count` in `queue_count` queues; the index files up to `index_name` hold `index_entries`.
+which number `entry_count` in `queue_count` queues, and up to `condemned_entries` more in files that are being
+removed; the index files up to `index_name` hold `index_entries`, or more in such files.
 `times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
 """
 CheckpointFile = Struct(

@@ -33,6 +33,8 @@ class MessageIndex:
         self._slots_max = slots_max
         self._entries_max = entries_max
         self._unsynced_full: list[IndexFile] = []
+        self.condemned: list[str] = []
+        """Files that do not count any more and are to be removed."""
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -89,6 +91,15 @@ class MessageIndex:
         self._open_files.disk.remove(file.path)
         self._open_files.forget(file.path)
         self.files.remove(file)
+
+    def condemn_below(self, log_min_offset: int) -> None:
+        """Files that name only messages below that offset do not count any more; the newest always does."""
+        while len(self.files) > 1 and self.files[0].end_offset < log_min_offset:
+            if self.files[0] in self._unsynced_full:
+                break
+            path = self.files.pop(0).path
+            self._open_files.forget(path)
+            self.condemned.append(path)
 
     @property
     def end_offset(self) -> int:

@@ -13,11 +13,12 @@ from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.store.append import Appender, NewMessage, PendingKeys, Placed
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.consume_queue import Entry
+from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.disk import Disk, Lock
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.dispatcher import Dispatcher
+from rocketmq_tx.store.expiry import Expiry
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
@@ -74,7 +75,8 @@ class MessageStore:
         root = config.store_path_root_dir
         self._log = CommitLog(
             self._files,
-            config.store_path_commit_log or f"{root}/commitlog",
+            [path.rstrip("/") for path in config.commit_log_paths],
+            [path.rstrip("/") for path in config.read_only_commit_log_paths],
             config.mapped_file_size_commit_log,
         )
         queue_bytes = -(-config.mapped_file_size_consume_queue // QUEUE_ENTRY_BYTES) * QUEUE_ENTRY_BYTES
@@ -91,10 +93,11 @@ class MessageStore:
         self._appender = Appender(self._log, self._queues, self._pending_keys, store_host)
         self._puller = Puller(config, self._log, memory_bytes, notice)
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
+        self._raw = RawAppender(self._log, self._queues, self._dispatcher, self._flusher)
         self._checkpointer = Checkpointer(
             disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
-        self._raw = RawAppender(self._log, self._queues, self._dispatcher, self._flusher)
         )
+        self.expiry = Expiry(disk, self._log, self._queues, self._index, self._flusher)
 
     # -- opening and closing -------------------------------------------------------------------------------
 
@@ -200,8 +203,8 @@ class MessageStore:
         """Appends bytes of a master's log, which begin at `start`, the end of ours, within one segment.
 
         Whole records are entered into queues and index; a record's last part may come with the next call.
+        Returns the queues that got messages. StoreError when the bytes do not fit here.
         """
-        log = self._log
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
         self._raw.begin_at(self._dispatched_to)
@@ -240,20 +243,23 @@ class MessageStore:
         `matches` takes a tags code and says whether the message is wanted. WouldBlock when the bytes are not
         in memory and `may_block` is False: hand the error to `warm` in a thread, then ask again.
         """
-        return self._puller.get(
-            self._queues.queues.get((topic, queue_id)), offset, max_count, matches, may_block
-        )
+        return self._puller.get(self._queue(topic, queue_id), offset, max_count, matches, may_block)
 
     def warm(self, error: WouldBlock) -> None:
         """Reads the bytes that were not in memory; for a thread, touches no state of the store."""
-        self._disk.open(error.path).pread(error.length, error.offset)
+        if self._disk.file_size(error.path) is not None:  # else it has just been deleted, as too old
+            self._disk.open(error.path).pread(error.length, error.offset)
+
+    def _queue(self, topic: str, queue_id: int) -> ConsumeQueue | None:
+        queue = self._queues.queues.get((topic, queue_id))
+        if queue is not None and queue.corrected_for != self._log.min_offset:
+            queue.correct_min_offset(self._log.min_offset)
+        return queue
 
     def record_at(self, commit_log_offset: int, may_block: bool = True) -> bytes:
         """The whole record that begins there; StoreError when none does."""
         return self._log.record_at(commit_log_offset, may_block)
 
-    def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
-        """(min, max): the oldest message's number and the next one's; (0, 0) for a queue without messages."""
     def log_bytes(self, offset: int, max_length: int, may_block: bool = True) -> bytes:
         """Up to `max_length` bytes of the commit log from `offset` on, of one segment; b"" at its end.
 
@@ -265,7 +271,9 @@ class MessageStore:
         length = min(max_length, log.segments.end_of(offset) - offset, log.written_to - offset)
         return log.read(offset, length, may_block) if length > 0 else b""
 
-        queue = self._queues.queues.get((topic, queue_id))
+    def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
+        """(min, max): the oldest message's number and the next one's; (0, 0) for a queue without messages."""
+        queue = self._queue(topic, queue_id)
         return (queue.min_offset, queue.max_offset) if queue is not None else (0, 0)
 
     def queues(self) -> Iterable[tuple[str, int]]:
@@ -274,7 +282,7 @@ class MessageStore:
 
     def entry_at(self, topic: str, queue_id: int, queue_offset: int) -> tuple[int, int, int] | None:
         """(commit log offset, size, tags code) of a queue's message; None when the queue has not got it."""
-        queue = self._queues.queues.get((topic, queue_id))
+        queue = self._queue(topic, queue_id)
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return None
         return queue.entry(queue_offset)
@@ -286,7 +294,7 @@ class MessageStore:
 
         Empty where the queue has no such message. WouldBlock as for `get_messages`.
         """
-        queue = self._queues.queues.get((topic, queue_id))
+        queue = self._queue(topic, queue_id)
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return []
         count = min(max_count, queue.max_offset - queue_offset)
@@ -303,7 +311,7 @@ class MessageStore:
 
     def offset_by_time(self, topic: str, queue_id: int, timestamp: int) -> int:
         """The queue offset of the message stored at that time (epoch ms), or nearest to it; 0 without any."""
-        queue = self._queues.queues.get((topic, queue_id))
+        queue = self._queue(topic, queue_id)
         if queue is None:
             return 0
         return offset_by_time(queue, timestamp, self._log.min_offset, self._log.store_timestamp)
@@ -334,21 +342,6 @@ class MessageStore:
         """Commit log offset of the oldest segment."""
         return self._log.min_offset
 
-    # -- flushing ---------------------------------------------------------------------------------------
-
-    @property
-    def written_to(self) -> int:
-        """Where the commit log ends."""
-        return self._log.written_to
-
-    @property
-    def flushed_to(self) -> int:
-        """Up to where the commit log is known to be on the device."""
-        return self._flusher.flushed_to
-
-    def begin_flush(self) -> FlushJob | None:
-        """A job: call its `run` in a thread, then hand it to `finish_flush`. None: nothing to do."""
-        return self._flusher.begin()
     @property
     def segment_size(self) -> int:
         """Bytes of a file of the commit log."""
@@ -364,6 +357,21 @@ class MessageStore:
         """Where the last record ends that is in its queue: `written_to`, but for what has come in part."""
         return self._dispatched_to
 
+    # -- flushing ---------------------------------------------------------------------------------------
+
+    @property
+    def written_to(self) -> int:
+        """Where the commit log ends."""
+        return self._log.written_to
+
+    @property
+    def flushed_to(self) -> int:
+        """Up to where the commit log is known to be on the device."""
+        return self._flusher.flushed_to
+
+    def begin_flush(self) -> FlushJob | None:
+        """A job: call its `run` in a thread, then hand it to `finish_flush`. None: nothing to do."""
+        return self._flusher.begin()
 
     def finish_flush(self, job: FlushJob) -> int:
         """Counts what the job flushed; returns `flushed_to`. StoreError when a flush ever failed."""
@@ -415,5 +423,10 @@ class MessageStore:
         self.finish_checkpoint(job)
 
     def disk_use(self) -> list[DiskUse]:
-        """How full the file systems under the commit log and the queues are."""
-        return [disk_use(self._disk, path) for path in (self._log.segments.directory, self._queues.directory)]
+        """How full the file systems are: of each directory of the commit log, and last of the queues."""
+        paths = (*self._log.segments.directories, self._queues.directory)
+        return [disk_use(self._disk, path) for path in paths]
+
+    def avoid_directories(self, full: frozenset[str]) -> None:
+        """The commit log gets no new file in these while others have room."""
+        self._log.segments.full = full

@@ -24,6 +24,8 @@ class QueueTable:
         self.file_size = file_size
         self._files = files
         self._unsynced: dict[str, bool] = {}
+        self.condemned: dict[str, int] = {}
+        """Files that do not count any more and are to be removed, and the entries in each."""
 
     def get(self, topic: str, queue_id: int) -> ConsumeQueue:
         """The queue, made when it is new."""
@@ -82,6 +84,26 @@ class QueueTable:
             path: is_new for path, is_new in self._unsynced.items() if not path.startswith(prefix)
         }
         return ids
+
+    def condemn_below(self, log_min_offset: int) -> None:
+        """Files that name only messages below that offset of the log do not count any more."""
+        for queue in self:
+            for _ in range(queue.expired_files(log_min_offset)):
+                self.condemned[queue.forget_first_file()] = queue.file_entries
+
+    def remove_expired(self, log_min_offset: int, kept_topic: str) -> list[QueueKey]:
+        """Removes queues all of whose messages are below that offset; returns which those were."""
+        expired = [
+            key
+            for key, queue in self.queues.items()
+            if key[0] != kept_topic and queue.max_offset and queue.log_end() <= log_min_offset
+        ]
+        for key in expired:
+            queue = self.queues.pop(key)
+            self.dirty.pop(queue, None)
+            queue.remove()
+            self._files.disk.remove_tree(queue.directory)
+        return expired
 
     def totals(self) -> tuple[int, int]:
         """(queues with an entry, entries): what a checkpoint claims and recovery compares."""

@@ -99,8 +99,6 @@ class Recovery:
             self._catch_up(_Starts(end, log.min_offset), fill_gaps=True)
         report.warnings += self._damage
         log.set_end(end)
-        for queue in self._queues:
-            queue.correct_min_offset(log.min_offset)
         if report.clean:
             self.flushed_to = end
         report.log_min_offset, report.log_end_offset = log.min_offset, end
@@ -130,10 +128,10 @@ class Recovery:
             self._index.remove_all()
 
     def _starts(self) -> _Starts:
-        if claim is not None:
-            self._log.last_record_at = claim.last_record_at
         claim = self._believable_claim()
         self._claimed = claim is not None
+        if claim is not None:
+            self._log.last_record_at = claim.last_record_at
         queues_from = self._keep_queues(claim)
         index_from = self._keep_index(claim)
         if queues_from is None or self._deleted_topics_remain():
@@ -173,7 +171,9 @@ class Recovery:
         """
         if claim is not None:
             self._find_queue_ends(claim.dispatched_to)
-            whole = self._queues.totals() == (claim.queue_count, claim.entry_count)
+            queue_count, entry_count = self._queues.totals()
+            extra = entry_count - claim.entry_count
+            whole = queue_count == claim.queue_count and 0 <= extra <= claim.condemned_entries
             return claim.dispatched_to if whole and not self._queues_damaged else None
         if not self.report.clean:
             start = self._segment_by_time()

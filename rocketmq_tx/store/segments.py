@@ -75,9 +75,13 @@ class SegmentFiles:
         self.segment_size = segment_size
         self.starts: list[int] = []
 
+    def names(self) -> list[str]:
+        """Names in the directory, ours or not."""
+        return self._files.disk.names(self.directory)
+
     def load(self) -> None:
         """Finds the files on disk; StoreDamaged when there is a gap between two of them."""
-        self.starts = segment_starts(self._files.disk.names(self.directory))
+        self.starts = segment_starts(self.names())
         for before, after in zip(self.starts, self.starts[1:], strict=False):
             if after - before != self.segment_size:
                 raise StoreDamaged(
@@ -89,7 +93,7 @@ class SegmentFiles:
 
     def adopt_size_on_disk(self) -> None:
         """Takes the size that the files have, unless they can be of the configured one, some cut short."""
-        starts = segment_starts(self._files.disk.names(self.directory))
+        starts = segment_starts(self.names())
         largest = max([self._files.disk.file_size(self.path(start)) or 0 for start in starts], default=0)
         fitting = all(start % self.segment_size == 0 for start in starts)
         if largest > self.segment_size or (largest and not fitting):
@@ -151,6 +155,16 @@ class SegmentFiles:
         bisect.insort(self.starts, start)
         return file
 
+    def forget_first(self) -> str:
+        """The oldest segment is not among them any more, though its file remains; returns the file's path.
+
+        Who holds it open goes on reading.
+        """
+        path = self.path(self.starts[0])
+        self._files.forget(path)
+        del self.starts[0]
+        return path
+
     def read(self, offset: int, length: int, may_block: bool = True) -> bytes:
         """`length` bytes of one segment; WouldBlock when they are not in memory and may not be waited for."""
         file = self.file(offset)
@@ -174,10 +188,6 @@ class SegmentFiles:
             file = self.file(offset)
             file.truncate(offset % self.segment_size)
             file.truncate(self.segment_size)
-
-    def sync_directory(self) -> None:
-        """Waits until the names of the files are on the device."""
-        self._files.disk.sync_directory(self.directory)
 
     def remove_all(self) -> None:
         """Removes every file."""
