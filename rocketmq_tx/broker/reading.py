@@ -57,6 +57,8 @@ class ReadingSide:
     ) -> None:
         broker, now_s = settings.broker, reactor.seconds
         producers, consumers = Producers(), Consumers()
+        self.producers = producers
+        """Who can be asked about transactions."""
         self._reactor = reactor
         self._held = HeldPulls(arrivals)
         self._clients = ClientRequests(

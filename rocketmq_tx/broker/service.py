@@ -30,6 +30,7 @@ from rocketmq_tx.broker.send_handler import SendHandler
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.tables_service import TablesService
 from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.broker.transactions import Transactions
 from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.protocol.codes import SerializeType
@@ -86,6 +87,19 @@ class BrokerParts:
             self.groups,
             self.offsets,
             self.answers.store_host,
+            reactor,
+            now_ms,
+        )
+        self.transactions = Transactions(
+            settings,
+            self.store,
+            self.appending,
+            self.flushes,
+            self.topics,
+            self.offsets,
+            self.reading.producers,
+            self.answers.store_host,
+            lambda: self.store_service.was_clean,
             reactor,
             now_ms,
         )
@@ -155,6 +169,7 @@ class BrokerParts:
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             *self.reading.handlers(),
+            *self.transactions.handlers(),
         )
         self.connections = Connections(
             self.reactor,
@@ -190,6 +205,7 @@ class BrokerParts:
             self.caller,
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener
+            *self.transactions.services(),
             *self.reading.services(),
             self.listener,
             self.registration,  # a route is announced only when the port answers

@@ -66,6 +66,8 @@ class StoreService(Service):
         self._bite: IDelayedCall | None = None
         self._is_open = False
         self._disk_is_full = False
+        self.was_clean = False
+        """Whether the store had been closed in order before it was opened."""
 
         def every(name: str, interval_ms: Callable[[], int], work: Callable[[], object]) -> Periodic:
             return Periodic(reactor, lambda: interval_ms() / 1000, work, name)
@@ -85,6 +87,7 @@ class StoreService(Service):
         started_s = self._reactor.seconds()
         report = self._store.open(self._now_ms())
         self._is_open = True
+        self.was_clean = report.clean
         messages = sum(end - begin for begin, end in map(self._range_of, self._store.queues()))
         self._log.info(
             "store opened: directory={directory} clean={clean} messages={messages} queues={queues}"

@@ -11,7 +11,10 @@ from typing import Final
 
 
 class RequestCode(IntEnum):
-    """What a request asks for; all 96 of Apache 4.9.7, also those that nobody serves any more."""
+    """What a request asks for; all 96 of Apache 4.9.7, also those that nobody serves any more.
+
+    From OWN_REQUEST_CODES on: requests that only this project knows.
+    """
 
     SEND_MESSAGE = 10
     PULL_MESSAGE = 11
@@ -109,6 +112,12 @@ class RequestCode(IntEnum):
     ADD_WRITE_PERM_OF_BROKER = 327
     GET_ALL_PRODUCER_INFO = 328
     DELETE_EXPIRED_COMMITLOG = 329
+
+    GET_OPEN_TRANSACTIONS = 30110
+
+
+OWN_REQUEST_CODES: Final = 30100
+"""Requests with higher codes are ours."""
 
 
 class ResponseCode(IntEnum):

@@ -166,6 +166,8 @@ _ROWS: tuple[tuple[RequestCode, frozenset[Role], _HeaderClass, _HeaderClass], ..
     ),
     (_C.GET_ALL_PRODUCER_INFO, BROKER, h.GetAllProducerInfoRequestHeader, None),
     (_C.DELETE_EXPIRED_COMMITLOG, BROKER, None, None),
+    # requests of ours
+    (_C.GET_OPEN_TRANSACTIONS, BROKER, h.GetOpenTransactionsRequestHeader, None),
 )
 
 #: Every known command by its code.

@@ -30,7 +30,6 @@ LATER = {
         r"|pull registered (consumer no flag same|older) version"
     ),
     "messages sent back": r"send back .*|all subscription groups|broker consume stats",
-    "transactions": r"end transaction .*|resume check half.*",
     "requests that are passed on to consumers": (
         r"consumer running info .*|reset offset .*|consumer status .*"
     ),
@@ -39,6 +38,8 @@ LATER = {
 }
 BETTER = {
     "a success has no remark": r"query consume queue",
+    "an end that knows nothing is answered": r"end transaction not-type",
+    "only messages of transactions are resumed, and a refusal says why": r"resume check half.*",
     "a deleted topic takes its offsets along": r"consumer offsets",
     "a queue without messages is not behind": r"consume time span",
     "rates are zeros, not blanks": r"runtime info",
@@ -52,7 +53,7 @@ WITH_LIVE_CLIENTS = {
         r"consumer connection, .*|consumer list|producer connection|consume time span"
     ),
     "the answer was recorded without its remark, for its size": r"pull after commits",
-    "transactions": r"end: .*",
+    "offsets of half messages are those of the recording's log": r"end: .*",
     "messages sent back": r"send back, .*|send back without .*|pull (retry|DLQ) topic.*",
     "replies to requests of clients": r"reply message .*",
     "requests that are passed on to consumers": r"consumer status.*|running info|reset offset .*",

@@ -79,7 +79,8 @@ def values_of(header: type[Header]) -> st.SearchStrategy[Header]:
 
 class Every(SynchronousTestCase):
     def test_all_eighty_are_there(self) -> None:
-        self.assertEqual(len(ALL), 80)
+        ours = {"GetOpenTransactionsRequestHeader"}
+        self.assertEqual(len({header.__name__ for header in ALL} - ours), 80)
 
     @given(st.sampled_from(ALL).flatmap(values_of))
     def test_header_survives_its_way_through_ext_fields(self, header: Header) -> None:

@@ -85,6 +85,7 @@ from rocketmq_tx.protocol.bodies.topic import (
     TopicOffset,
     TopicStatsTable,
 )
+from rocketmq_tx.protocol.bodies.transactions import OpenTransactionInfo, OpenTransactionList
 from rocketmq_tx.protocol.codes import RequestCode
 
 TopicConfigTable = TopicConfigSerializeWrapper
@@ -141,6 +142,7 @@ RESPONSE_BODIES: Mapping[RequestCode, type[Body]] = MappingProxyType(
         RequestCode.QUERY_CONSUME_QUEUE: QueryConsumeQueueResponseBody,
         RequestCode.QUERY_DATA_VERSION: DataVersion,
         RequestCode.GET_ALL_PRODUCER_INFO: ProducerTableInfo,
+        RequestCode.GET_OPEN_TRANSACTIONS: OpenTransactionList,
     }
 )
 """JSON bodies of successful answers by the code of their request."""
@@ -204,6 +206,8 @@ __all__ = [
     "OffsetMovedEvent",
     "OffsetSerializeWrapper",
     "OffsetWrapper",
+    "OpenTransactionInfo",
+    "OpenTransactionList",
     "PlainAccessConfig",
     "ProcessQueueInfo",
     "ProducerConnection",

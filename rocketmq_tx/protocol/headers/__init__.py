@@ -96,6 +96,7 @@ from rocketmq_tx.protocol.headers.transaction import (
     CheckTransactionStateResponseHeader,
     EndTransactionRequestHeader,
     EndTransactionResponseHeader,
+    GetOpenTransactionsRequestHeader,
     ResumeCheckHalfMessageRequestHeader,
 )
 
@@ -137,6 +138,7 @@ __all__ = [
     "GetMaxOffsetResponseHeader",
     "GetMinOffsetRequestHeader",
     "GetMinOffsetResponseHeader",
+    "GetOpenTransactionsRequestHeader",
     "GetProducerConnectionListRequestHeader",
     "GetRouteInfoRequestHeader",
     "GetTopicStatsInfoRequestHeader",

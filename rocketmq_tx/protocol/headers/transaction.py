@@ -54,3 +54,12 @@ class ResumeCheckHalfMessageRequestHeader(Header):
     """RESUME_CHECK_HALF_MESSAGE: ask about a half message again, by its offset message id."""
 
     msg_id: str | None = string("msgId", default=None)
+
+
+@header
+class GetOpenTransactionsRequestHeader(Header):
+    """GET_OPEN_TRANSACTIONS, a request of ours: those of a producer group, of a topic, or all."""
+
+    producer_group: str | None = string("producerGroup", default=None)
+    topic: str | None = string("topic", default=None)
+    max_num: int = integer("maxNum", default=1000)

@@ -1,0 +1,149 @@
+"""The transactions that are open: fed with half and op messages in the order of the log, asked by key.
+
+    half message (or a copy) -> opens a transaction, or becomes the newest copy of an open one
+    op message               -> ends the transaction of the copy that it names, all copies of it
+
+The same steps build the table from the log at a start and keep it while messages come in, so both agree.
+Memory and work are bounded by what is open; finished transactions leave nothing behind but progress.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import attrs
+
+from rocketmq_tx.broker.transaction_rules import HalfMessage
+
+
+@attrs.define(eq=False)
+class OpenTransaction:
+    """A half message that is neither committed nor rolled back, with every copy that is known of it."""
+
+    newest: HalfMessage
+    copies: list[int]
+    """Queue offsets, the oldest first; `newest` is the last."""
+    first_commit_log_offset: int
+    begins_with_copy: bool
+    """Copies may exist that are older than those known: they were passed before the table was built."""
+
+    @property
+    def key(self) -> str:
+        return self.newest.key
+
+
+class Progress(NamedTuple):
+    """Where a reader of both topics has to begin to find everything that is open (queue offsets)."""
+
+    half: int
+    op: int
+
+
+class OpenTransactions:
+    """Open transactions by key, ordered by the place of their newest copy."""
+
+    def __init__(self, half_offset: int = 0, op_offset: int = 0) -> None:
+        self._by_key: OrderedDict[str, OpenTransaction] = OrderedDict()
+        self._by_offset: dict[int, OpenTransaction] = {}
+        self._half_end = half_offset
+        self._op_start = op_offset
+        self._ops: deque[tuple[int, ...]] = deque()
+        """What each op message from `_op_start` on names; those at the front are forgotten when passed."""
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[OpenTransaction]:
+        """All, those first whose newest copy is oldest; not to be changed meanwhile."""
+        return iter(self._by_key.values())
+
+    def find(self, key: str) -> OpenTransaction | None:
+        return self._by_key.get(key)
+
+    def find_copy(self, key: str, queue_offset: int) -> OpenTransaction | None:
+        """The open transaction of which there is a copy at that place of the half queue."""
+        transaction = self._by_key.get(key)
+        if transaction is None or queue_offset in transaction.copies:
+            return transaction
+        is_older = queue_offset < transaction.copies[0]
+        return transaction if is_older and transaction.begins_with_copy else None
+
+    @property
+    def oldest(self) -> OpenTransaction | None:
+        """The one whose newest copy is oldest: it holds progress back."""
+        return next(iter(self._by_key.values()), None)
+
+    @property
+    def half_end(self) -> int:
+        """Where the next half message will stand."""
+        return self._half_end
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self._half_progress(), self._op_start)
+
+    def live_copies(self, transaction: OpenTransaction) -> list[int]:
+        """The copies that a reader who begins at `progress` would come across."""
+        passed = self._half_progress()
+        return [offset for offset in transaction.copies if offset >= passed]
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def half_stored(self, half: HalfMessage) -> None:
+        """A half message, or a copy of one, stands in the queue."""
+        self._half_end = max(self._half_end, half.queue_offset + 1)
+        transaction = self._by_key.get(half.key)
+        if transaction is None:
+            transaction = OpenTransaction(half, [half.queue_offset], half.commit_log_offset, half.is_copy)
+            self._by_key[half.key] = transaction
+        else:
+            transaction.newest = half
+            transaction.copies.append(half.queue_offset)
+            self._by_key.move_to_end(half.key)
+        self._by_offset[half.queue_offset] = transaction
+        if half.first_offset is not None:
+            self._by_offset.setdefault(half.first_offset, transaction)
+        self._pass_ops()
+
+    def op_stored(self, op_offset: int, half_offsets: tuple[int, ...]) -> None:
+        """An op message stands in its queue."""
+        if op_offset == self._op_start + len(self._ops):
+            self._ops.append(half_offsets)
+        for half_offset in half_offsets:
+            transaction = self._by_offset.get(half_offset)
+            if transaction is not None:
+                self._remove(transaction)
+        self._pass_ops()
+
+    def counted(self, transaction: OpenTransaction) -> None:
+        """It was asked about without a new copy, since none can be stored."""
+        half = transaction.newest
+        transaction.newest = attrs.evolve(half, checks_done=half.checks_done + 1)
+
+    def forget(self, transaction: OpenTransaction) -> None:
+        """Its message cannot be read any more."""
+        self._remove(transaction)
+        self._pass_ops()
+
+    def _remove(self, transaction: OpenTransaction) -> None:
+        del self._by_key[transaction.key]
+        first_offset = transaction.newest.first_offset
+        for offset in transaction.copies if first_offset is None else (*transaction.copies, first_offset):
+            if self._by_offset.get(offset) is transaction:
+                del self._by_offset[offset]
+
+    def _half_progress(self) -> int:
+        oldest = self.oldest
+        return self._half_end if oldest is None else oldest.newest.queue_offset
+
+    def _pass_ops(self) -> None:
+        """Op messages about passed half messages tell nobody anything."""
+        passed = self._half_progress()
+        ops = self._ops
+        while ops and all(offset < passed for offset in ops[0]):
+            ops.popleft()
+            self._op_start += 1

@@ -1,0 +1,154 @@
+"""The messages that a transaction's life leaves in the log, made of the half message: values in, values out.
+
+    half message -> committed message | copy for a check | copy for the operators
+    its end      -> op message
+
+Facts: `spec/schedule.yaml` (final_message, op_message, write_back_copy, discarded_copy). A copy keeps the
+user's flag and retry count, which Apache's loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker.single_message import index_keys
+from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, OP_TAG, real_queue
+from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol import property_names as prop
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag, with_transaction_type
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
+from rocketmq_tx.protocol.headers import CheckTransactionStateRequestHeader
+from rocketmq_tx.protocol.java import crc32, tags_code
+from rocketmq_tx.protocol.message import MessageRecord, encode_record, pack_host
+from rocketmq_tx.protocol.properties import pack_properties
+from rocketmq_tx.store.append import NewMessage, Placed
+
+_OP_PROPERTIES = pack_properties(in_hash_map_order({prop.TAGS: OP_TAG, prop.WAIT: "true"}))
+_OP_TAGS_CODE = tags_code(OP_TAG)
+
+
+def committed_message(half: MessageRecord, now_ms: int, delays_ms: Sequence[int]) -> NewMessage:
+    """What consumers get, with the half message's properties as they are.
+
+    A DELAY counts from now: then the message is for the schedule topic. Raises MessageError or
+    RequestRefused for a half message that cannot be committed.
+    """
+    properties = half.property_map
+    topic, queue_id = real_queue(properties)
+    sys_flag = with_transaction_type(half.sys_flag, SysFlag.TRANSACTION_COMMIT)
+    stored, code = half.properties, tags_code(properties.get(prop.TAGS))
+    level = send_rules.delay_level(properties, sys_flag, len(delays_ms))
+    if level:
+        real = {prop.DELAY: str(level), prop.REAL_TOPIC: topic, prop.REAL_QUEUE_ID: str(queue_id)}
+        stored = pack_properties(in_hash_map_order(properties | real))
+        topic, queue_id, code = names.SCHEDULE_TOPIC, level - 1, now_ms + delays_ms[level - 1]
+    return _made_of(
+        half, topic, queue_id, stored, code, sys_flag, index_keys(properties), half.commit_log_offset
+    )
+
+
+def op_message(half_queue_offset: int, broker_host: bytes, now_ms: int) -> NewMessage:
+    """The note that a half message is done with; `broker_host` is packed."""
+    body = b"%d" % half_queue_offset
+    return NewMessage(
+        topic=names.TRANSACTION_OP_TOPIC,
+        queue_id=HALF_QUEUE_ID,
+        body=body,
+        body_crc=crc32(body),
+        properties=_OP_PROPERTIES,
+        flag=0,
+        sys_flag=0,
+        born_timestamp=now_ms,
+        born_host=broker_host,
+        reconsume_times=0,
+        prepared_transaction_offset=0,
+        tags_code=_OP_TAGS_CODE,
+        keys=(),
+    )
+
+
+def half_copy(half: MessageRecord, changes: dict[str, str]) -> NewMessage:
+    """The half message once more, with changed properties; MessageError when they become too long."""
+    properties = half.property_map | changes
+    if prop.UNIQ_KEY not in properties and half.topic == names.TRANSACTION_HALF_TOPIC:
+        # nothing else would tell that the copies belong together
+        properties.setdefault(prop.TRAN_PREPARED_QUEUE_OFFSET, str(half.queue_offset))
+    sys_flag = with_transaction_type(half.sys_flag, TRANSACTION_NOT)
+    stored = pack_properties(in_hash_map_order(properties))
+    code = tags_code(properties.get(prop.TAGS))
+    return _made_of(
+        half, names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID, stored, code, sys_flag, index_keys(properties)
+    )
+
+
+def given_up_message(half: MessageRecord) -> NewMessage:
+    """What operators find when nobody said what became of the transaction."""
+    properties = half.property_map
+    return _made_of(
+        half,
+        names.TRANSACTION_GIVEN_UP_TOPIC,
+        0,
+        half.properties,
+        tags_code(properties.get(prop.TAGS)),
+        half.sys_flag,
+        index_keys(properties),
+    )
+
+
+def _made_of(
+    half: MessageRecord,
+    topic: str,
+    queue_id: int,
+    properties: bytes,
+    code: int,
+    sys_flag: int,
+    keys: tuple[str, ...],
+    prepared_transaction_offset: int = 0,
+) -> NewMessage:
+    return NewMessage(
+        topic,
+        queue_id,
+        half.body,
+        crc32(half.body) if half.body_crc is None else half.body_crc,
+        properties,
+        half.flag,
+        send_rules.own_sys_flag(sys_flag),
+        half.born_timestamp,
+        pack_host(*half.born_host),
+        half.reconsume_times,
+        prepared_transaction_offset,
+        code,
+        keys,
+    )
+
+
+def check_request(half: MessageRecord, copy: NewMessage, placed: Placed, now_ms: int) -> Frame:
+    """CHECK_TRANSACTION_STATE for a copy that was just stored: the producer answers with its place.
+
+    The message names its real topic and queue, and WAIT=false, as Apache's does.
+    """
+    properties = attrs.evolve(half, properties=copy.properties).property_map
+    topic, queue_id = real_queue(properties)
+    shown = attrs.evolve(
+        half,
+        topic=topic,
+        queue_id=queue_id,
+        properties=pack_properties(in_hash_map_order(properties | {prop.WAIT: "false"})),
+        queue_offset=placed.queue_offset,
+        commit_log_offset=placed.commit_log_offset,
+        store_timestamp=now_ms,
+    )
+    unique_key = properties.get(prop.UNIQ_KEY)
+    header = CheckTransactionStateRequestHeader(
+        commit_log_offset=placed.commit_log_offset,
+        offset_msg_id=shown.offset_message_id,
+        msg_id=unique_key,
+        transaction_id=unique_key,
+        tran_state_table_offset=placed.queue_offset,
+    )
+    return Frame.request(RequestCode.CHECK_TRANSACTION_STATE, header, encode_record(shown), oneway=True)

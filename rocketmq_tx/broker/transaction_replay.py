@@ -1,0 +1,136 @@
+"""Builds the table of open transactions from the log: what a start, or a slave that becomes a master, does.
+
+Both topics are read from the offsets of group CID_RMQ_SYS_TRANS on, which Apache keeps as well, in the order
+in which the messages were stored. So it costs what happened since those offsets were kept, not history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rocketmq_tx.broker.open_transactions import OpenTransaction, OpenTransactions
+from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, HalfMessage, op_offsets, transaction_key
+from rocketmq_tx.errors import MessageError, StoreError
+from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol.flags import SysFlag, transaction_type
+from rocketmq_tx.protocol.message import MessageRecord, decode_record, decode_records
+from rocketmq_tx.store.message_store import MessageStore
+
+HALF = (names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID)
+OP = (names.TRANSACTION_OP_TOPIC, HALF_QUEUE_ID)
+_EVER_MS = 1 << 62
+_COPIES_MAX = 64
+
+Place = tuple[int, int]
+"""(commit log offset, queue offset)."""
+
+
+class Replay:
+    """Reads through a store. `unreadable` counts messages that the log has not got, or only damaged."""
+
+    def __init__(self, store: MessageStore) -> None:
+        self._store = store
+        self.read = 0
+        self.unreadable = 0
+
+    def run(self, half_offset: int, op_offset: int) -> OpenTransactions:
+        """What is open, reading from these queue offsets on; negative: from each queue's beginning."""
+        half_offset, op_offset = self._from(HALF, half_offset), self._from(OP, op_offset)
+        table = OpenTransactions(half_offset, op_offset)
+        halves, ops = self._places(HALF, half_offset), self._places(OP, op_offset)
+        half, op = next(halves, None), next(ops, None)
+        while half is not None or op is not None:
+            if op is None or (half is not None and half < op):
+                assert half is not None
+                self._take_half(table, *half)
+                half = next(halves, None)
+            else:
+                self._take_op(table, half_offset, *op)
+                op = next(ops, None)
+        return table
+
+    def _from(self, queue: tuple[str, int], offset: int) -> int:
+        """Within the queue: files may have been deleted, and the end lost, since the offset was kept."""
+        begin, end = self._store.queue_offsets(*queue)
+        return min(max(begin, offset), end)
+
+    def _places(self, queue: tuple[str, int], queue_offset: int) -> Iterator[Place]:
+        end = self._store.queue_offsets(*queue)[1]
+        for number in range(queue_offset, end):
+            entry = self._store.entry_at(*queue, number)
+            if entry is not None:
+                yield entry[0], number
+
+    def _take_half(self, table: OpenTransactions, commit_log_offset: int, queue_offset: int) -> None:
+        record = self._record(commit_log_offset)
+        if record is not None:
+            table.half_stored(half_message(record, queue_offset))
+
+    def _take_op(
+        self, table: OpenTransactions, half_offset: int, commit_log_offset: int, queue_offset: int
+    ) -> None:
+        record = self._record(commit_log_offset)
+        named = () if record is None else tuple(op_offsets(record.body))
+        if len(table):
+            for offset in named:
+                if offset < half_offset:
+                    self._take_op_of_older_copy(table, offset)
+        table.op_stored(queue_offset, named)
+
+    def _take_op_of_older_copy(self, table: OpenTransactions, queue_offset: int) -> None:
+        """Apache ends a transaction by any copy of it, also by one that was passed since."""
+        entry = self._store.entry_at(*HALF, queue_offset)
+        record = None if entry is None else self._record(entry[0])
+        if record is not None:
+            key = transaction_key(record.property_map, queue_offset)
+            transaction = table.find_copy(key, queue_offset)
+            if transaction is not None:
+                table.forget(transaction)
+
+    def _record(self, commit_log_offset: int) -> MessageRecord | None:
+        self.read += 1
+        try:
+            return decode_record(self._store.record_at(commit_log_offset))
+        except (StoreError, MessageError):
+            self.unreadable += 1
+            return None
+
+
+def half_message(record: MessageRecord, queue_offset: int) -> HalfMessage:
+    """What decisions need of a half message's record."""
+    return HalfMessage.read(
+        record.property_map,
+        queue_offset,
+        record.commit_log_offset,
+        record.store_timestamp,
+        record.born_timestamp,
+    )
+
+
+def committed_before(
+    store: MessageStore, topics: tuple[str, ...], key: str, is_its: Callable[[MessageRecord], bool]
+) -> MessageRecord | None:
+    """A message that the commit of the transaction `key` has left in one of `topics`, by the index.
+
+    `is_its` tells it from that of another transaction of the same key.
+    """
+    for topic in topics:
+        for record in decode_records(store.query_by_key(topic, key, _COPIES_MAX, 0, _EVER_MS).body):
+            if transaction_type(record.sys_flag) == SysFlag.TRANSACTION_COMMIT and is_its(record):
+                return record
+    return None
+
+
+def find_committed(store: MessageStore, transaction: OpenTransaction) -> MessageRecord | None:
+    """The committed message of a transaction that the table calls open: its op message got lost in a crash.
+
+    The message names the half message, or the copy, that it was made of.
+    """
+    topics = (transaction.newest.topic, names.SCHEDULE_TOPIC)
+
+    def is_its(record: MessageRecord) -> bool:
+        if transaction.begins_with_copy:
+            return True
+        return record.prepared_transaction_offset >= transaction.first_commit_log_offset
+
+    return committed_before(store, topics, transaction.key, is_its)

@@ -1,0 +1,111 @@
+"""Transactions of one broker, put together: requests, the scheduler, and their life within the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, succeed
+
+from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.clients import Producers
+from rocketmq_tx.broker.end_transactions import EndTransactions
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.broker.transaction_checks import TransactionChecks
+from rocketmq_tx.broker.transaction_log import TransactionLog
+from rocketmq_tx.broker.transaction_requests import TransactionRequests
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.runtime.group_commit import GroupCommit
+from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.threads import off_reactor
+from rocketmq_tx.store.message_store import MessageStore
+
+TICK_S = 1.0
+STOP_TIMEOUT_S = 3.0
+
+
+class Transactions:
+    """Its handlers of requests, and the service that keeps and checks what is open.
+
+    `store_host` is this broker's packed address; `is_clean` says whether the store was closed in order
+    before it was opened.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: MessageStore,
+        appending: Appending,
+        flushes: GroupCommit,
+        topics: TopicTable,
+        offsets: ConsumerOffsets,
+        producers: Producers,
+        store_host: bytes,
+        is_clean: Callable[[], bool],
+        reactor: Any,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.log = TransactionLog(store, appending, flushes, offsets, store_host, now_ms)
+        self.checks = TransactionChecks(
+            settings, store, appending, self.log, topics, producers, reactor, now_ms, off_reactor(reactor)
+        )
+        self.requests = TransactionRequests(store, appending, self.log, self.checks, now_ms)
+        self._ends = EndTransactions(settings.store, store, appending, self.log, now_ms, off_reactor(reactor))
+        self._service = TransactionService(settings, self.log, self.checks, is_clean, reactor)
+
+    def handlers(self) -> list[object]:
+        """Objects whose marked methods serve requests."""
+        return [self._ends, self.requests]
+
+    def services(self) -> list[IService]:
+        """Started before anybody can connect, stopped before the tables are written."""
+        return [self._service]
+
+
+class TransactionService(Service):
+    """Loads the table, ticks, keeps progress; on a slave it waits until the broker is a master."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        log: TransactionLog,
+        checks: TransactionChecks,
+        is_clean: Callable[[], bool],
+        reactor: Any,
+    ) -> None:
+        self.setName("transactions")
+        self._settings = settings
+        self._log = log
+        self._checks = checks
+        self._is_clean = is_clean
+        self._ticking = Periodic(reactor, self._tick_s, self._tick, "checks of transactions")
+
+    def startService(self) -> None:
+        super().startService()
+        if not self._is_slave():
+            self._log.load(after_crash=not self._is_clean())
+        self._checks.start()
+        self._ticking.startService()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        if not self._ticking.running:
+            return succeed(None)
+        self._checks.stop()
+        stopped = self._ticking.stopService() or succeed(None)
+        return stopped.addCallback(lambda _: self._log.keep_last_progress(STOP_TIMEOUT_S))
+
+    def _is_slave(self) -> bool:
+        return self._settings.store.broker_role is BrokerRole.SLAVE
+
+    def _tick_s(self) -> float:
+        return min(TICK_S, max(0.01, self._settings.broker.transaction_check_interval / 1000))
+
+    def _tick(self) -> Deferred[None] | None:
+        if self._is_slave():
+            self._log.unload()
+            return None
+        return self._checks.tick()
