@@ -50,6 +50,16 @@ class MessageError(PeerError):
     """Bytes or values that make no message record: lengths, checksum, properties, names."""
 
 
+class ExpressionError(PeerError):
+    """A filter expression that cannot be compiled: what is wrong, in which line and column (from 1)."""
+
+    def __init__(self, problem: str, line: int, column: int) -> None:
+        super().__init__(f"{problem} (line {line}, column {column})")
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+
 # -- the operator can mend it ------------------------------------------------------------------------------
 
 
