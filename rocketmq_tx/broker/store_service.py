@@ -7,39 +7,29 @@ fills up is noticed before it is full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
+from rocketmq_tx.broker.retention import Retention
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.config.values import FlushDiskType
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import Runner
-from rocketmq_tx.store.disk_use import DiskUse
 from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 INDEX_BITE_S = 0.008
 """Measured: bites this small keep the throughput of larger ones, at a fifth of their p99 latency."""
-DISK_FULL_RATIO = 0.90
-"""Apache's warning level: above it no message is taken, below it messages are taken again."""
 DISK_WATCH_S = 10.0
 DISK_FULL = "disk full"
-
-
-def disk_full_sentence(uses: Sequence[DiskUse]) -> str | None:
-    """What producers are told when a disk is too full; None while there is room."""
-    full = [use for use in uses if use.ratio > DISK_FULL_RATIO]
-    if not full:
-        return None
-    disks = ", ".join(f"the disk of {use.path} is {use.ratio:.0%} full" for use in full)
-    return f"{disks}, above {DISK_FULL_RATIO:.0%} no message is taken"
 
 
 class StoreService(Service):
@@ -69,14 +59,17 @@ class StoreService(Service):
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
+        self.retention = Retention(store, config, checkpoint_thread, reactor, now_ms)
+
         def every(name: str, interval_ms: Callable[[], int], work: Callable[[], object]) -> Periodic:
             return Periodic(reactor, lambda: interval_ms() / 1000, work, name)
 
-        self._jobs = [
+        self._jobs: list[Periodic | Retention] = [
             every("commit log flush", lambda: config.flush_interval_commit_log, self._flush_log),
             every("queue flush", lambda: config.flush_interval_consume_queue, self._write_queues),
             every("checkpoint", lambda: config.flush_consume_queue_thorough_interval, self._checkpoint),
             Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
+            self.retention,
         ]
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -153,7 +146,9 @@ class StoreService(Service):
         return self._checkpoint_thread.run(job.run).addCallback(lambda _: self._store.finish_checkpoint(job))
 
     def _watch_disk(self) -> None:
-        sentence = disk_full_sentence(self._store.disk_use())
+        uses = self._store.disk_use()
+        self._store.avoid_directories(full_log_directories(uses))
+        sentence = disk_full_sentence(uses)
         if sentence is not None:
             self._store.refuse(DISK_FULL, sentence)
             if not self._disk_is_full:

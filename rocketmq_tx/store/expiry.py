@@ -66,5 +66,5 @@ class Expiry:
             self._index.condemn_below(log_min)
 
     def remove_expired_queues(self) -> list[QueueKey]:
-        """Removes queues without any message, unless they never had one; such a queue begins again at 0."""
+        """Removes queues all of whose messages were dropped, and their files; returns which those were."""
         return self._queues.remove_expired(self._log.min_offset, SCHEDULE_TOPIC)

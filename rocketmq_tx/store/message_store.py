@@ -290,7 +290,7 @@ class MessageStore:
     def entries_from(
         self, topic: str, queue_id: int, queue_offset: int, max_count: int, may_block: bool = True
     ) -> list[Entry]:
-        """Up to `max_count` entries of a queue, as `entry_at` gives them; fewer where a file or the queue ends.
+        """Up to `max_count` entries of a queue, as `entry_at` gives them; fewer where a file or queue ends.
 
         Empty where the queue has no such message. WouldBlock as for `get_messages`.
         """
@@ -333,6 +333,14 @@ class MessageStore:
         """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
         self._deleted.add(topic, self._log.written_to)
         self._queues.remove_topic(topic)
+        self._queues_removed()
+
+    def remove_expired_queues(self) -> None:
+        """Removes queues that have no message any more; such a queue begins again at 0."""
+        if self.expiry.remove_expired_queues():
+            self._queues_removed()
+
+    def _queues_removed(self) -> None:
         if not self._checkpointer.is_running:
             # Else the next one tells; a crash before it only makes the start slower.
             self.save_checkpoint(self._log.last_store_timestamp)

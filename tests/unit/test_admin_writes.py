@@ -14,7 +14,6 @@ from rocketmq_tx.broker.address_server import AddressServer
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import FROM_SLAVE, TopicRequests
 from rocketmq_tx.broker.announcement import banner
-from rocketmq_tx.broker.store_service import disk_full_sentence
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.errors import RequestRefused, StoreError
@@ -23,6 +22,7 @@ from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import CreateTopicRequestHeader, DeleteTopicRequestHeader
 from rocketmq_tx.store.disk_use import DiskUse
+from rocketmq_tx.store.retention import disk_full_sentence
 from tests.unit.broker_parts import FakePeer, MemoryFile, broker_settings
 
 PEER: Any = FakePeer()

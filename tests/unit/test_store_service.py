@@ -29,6 +29,7 @@ class TendedStore(FakeStore):
         self.done: list[str] = []
         self.ratio = 0.5
         self.refusals: dict[str, str] = {}
+        self.expiry = self
 
     def open(self, now_ms: int) -> RecoveryReport:
         self.done.append("open")
@@ -59,8 +60,14 @@ class TendedStore(FakeStore):
     def finish_checkpoint(self, job: Any) -> None:
         self.done.append("finish checkpoint")
 
+    def condemn_derived(self) -> None:
+        self.done.append("condemn")
+
     def disk_use(self) -> list[DiskUse]:
         return [DiskUse("/data", 100, 50, self.ratio)]
+
+    def avoid_directories(self, full: frozenset[str]) -> None:
+        """There is one."""
 
     def refuse(self, cause: str, sentence: str) -> None:
         self.refusals[cause] = sentence
