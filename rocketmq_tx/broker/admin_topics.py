@@ -31,6 +31,10 @@ FROM_SLAVE = (
 )
 
 
+QUEUES_MAX = 65_536
+"""Tools and clients ask for each queue of a topic: two thousand million of them would stop both, and us."""
+
+
 def check_is_master(store: MessageStoreConfig) -> None:
     """Refuses changes of topics and groups on a slave: it takes them over from its master."""
     if store.broker_role is BrokerRole.SLAVE:
@@ -56,6 +60,7 @@ class TopicRequests:
     def create(self, peer: Peer, frame: Frame, header: CreateTopicRequestHeader) -> Deferred[Reply]:
         check_is_master(self._store)
         topic = self._changeable(header.topic)
+        _check_queue_numbers(header)
         known = self._topics.get(topic)
         self._topics.put(
             TopicConfig(
@@ -93,3 +98,11 @@ class TopicRequests:
         assert topic is not None  # a missing name counts as blank
         names.check_not_system_topic(topic, self._topics.own_system_topics())
         return topic
+
+
+def _check_queue_numbers(header: CreateTopicRequestHeader) -> None:
+    numbers = {"readQueueNums": header.read_queue_nums, "writeQueueNums": header.write_queue_nums}
+    for key, number in numbers.items():
+        if number > QUEUES_MAX:  # below zero are none, as in Apache
+            remark = f"{key} {number} is illegal: a topic has at most {QUEUES_MAX} queues"
+            raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark)

@@ -14,6 +14,7 @@ from rocketmq_tx.protocol.batch import decode_batch
 from rocketmq_tx.protocol.flags import transaction_type
 from rocketmq_tx.protocol.headers import SendMessageRequestHeader
 from rocketmq_tx.protocol.java import crc32, tags_code
+from rocketmq_tx.protocol.message import RECORD_FIXED_BYTES
 from rocketmq_tx.protocol.properties import (
     decode_properties,
     encode_properties,
@@ -21,6 +22,10 @@ from rocketmq_tx.protocol.properties import (
     unpack_properties,
 )
 from rocketmq_tx.store.append import NewMessage
+
+GROWTH_MAX = 8
+"""Times maxMessageSize: what the records of a batch may need. The batch's own properties go to each of its
+messages, so that a few megabytes could become gigabytes."""
 
 
 def batch_messages(
@@ -44,6 +49,9 @@ def batch_messages(
         raise MessageError("the body of a batch holds no message")
     waits = shared.get(prop.WAIT, "true").lower() == "true"
     appended = encode_properties({**shared, prop.CLUSTER: cluster}).encode("utf-8", "replace")
+    grown = len(body) + len(items) * (RECORD_FIXED_BYTES + len(topic) + len(appended))
+    if grown > GROWTH_MAX * max_message_size:
+        raise send_rules.message_illegal(max_message_size)
     sys_flag = send_rules.own_sys_flag(header.sys_flag)
     messages = []
     for flag, item_body, own in items:

@@ -6,20 +6,30 @@ Facts: `spec/bodies.yaml` (SubscriptionGroupConfig), `spec/store.yaml` (system_g
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.kept_table import KeptTable, TableFile
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
 
 class SubscriptionGroupTable:
     """All consumer groups by name. Every change gets a new data version and is written down."""
 
-    def __init__(self, broker: BrokerConfig, file: TableFile, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        file: TableFile,
+        now_ms: Callable[[], int],
+        reactor: IReactorTime | None = None,
+    ) -> None:
         self._broker = broker
         self._now_ms = now_ms
-        self._kept = KeptTable(file, self.to_json)
+        self._kept = KeptTable(file, self.to_json, reactor)
         self._groups = {name: SubscriptionGroupConfig(group_name=name) for name in names.BROKER_GROUPS}
         self.data_version = DataVersion(timestamp=now_ms(), counter=0)
 
@@ -28,7 +38,10 @@ class SubscriptionGroupTable:
         return self._groups.get(group)
 
     def find(self, group: str) -> SubscriptionGroupConfig | None:
-        """Settings of a group in use: an unknown one is created when the broker may do so, else None."""
+        """Settings of a group in use: an unknown one is created when the broker may do so, else None.
+
+        What is no name of a group is never created, whoever asks.
+        """
         found = self._groups.get(group)
         if found is None and self._may_create(group):
             found = SubscriptionGroupConfig(group_name=group)
@@ -40,7 +53,8 @@ class SubscriptionGroupTable:
         return self._groups
 
     def put(self, config: SubscriptionGroupConfig) -> None:
-        """Makes a group, or replaces its settings."""
+        """Makes a group, or replaces its settings; RequestRefused for what is no name of a group."""
+        names.check_group(config.group_name)
         self._groups[config.group_name] = config
         self._changed()
 
@@ -53,7 +67,8 @@ class SubscriptionGroupTable:
 
     def _may_create(self, group: str) -> bool:
         is_internal = names.is_system_group(group)
-        return bool(group) and (is_internal or self._broker.auto_create_subscription_group)
+        may_create = is_internal or self._broker.auto_create_subscription_group
+        return may_create and names.group_refusal(group) is None
 
     def _changed(self) -> None:
         self.data_version = DataVersion(timestamp=self._now_ms(), counter=self.data_version.counter + 1)
@@ -71,6 +86,10 @@ class SubscriptionGroupTable:
     def save_again(self) -> None:
         """Writes the table once more if the last write failed; called from time to time."""
         self._kept.save_again()
+
+    def save_now(self) -> None:
+        """Writes the table if a change of it is not written yet; for an orderly stop."""
+        self._kept.save_now()
 
     def snapshot(self) -> SubscriptionGroupWrapper:
         """The table as GET_ALL_SUBSCRIPTIONGROUP_CONFIG answers it."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.runtime.arrivals import Arrivals, Held
 
+HELD_BY_ONE_MAX = 10_000
+"""Pulls of one connection that are held at once: a client has one for each queue that it consumes. Of those
+beyond, each is answered at once, as if its time were up; holding them would fill our memory."""
+
 
 class HeldPulls:
     """Held pulls by queue (in `Arrivals`) and by connection."""
@@ -42,6 +46,9 @@ class HeldPulls:
 
         `answer_if_ready` is asked at each arrival and says whether it answered.
         """
+        if len(self._by_peer.get(peer, ())) >= HELD_BY_ONE_MAX:
+            answer_anyhow()
+            return
         held: Held | None = None
 
         def try_again() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.headers import (
     GetEarliestMsgStoretimeRequestHeader,
@@ -63,6 +64,8 @@ class OffsetRequests:
 
     @serves(RequestCode.UPDATE_CONSUMER_OFFSET)
     def update(self, peer: Peer, frame: Frame, header: UpdateConsumerOffsetRequestHeader) -> Reply:
+        names.check_topic_of_offset(header.topic)
+        names.check_group(header.consumer_group)
         self._offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset)
         return Reply(header=UpdateConsumerOffsetResponseHeader())
 

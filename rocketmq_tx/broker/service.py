@@ -131,8 +131,10 @@ class BrokerParts:
 
     def _make_tables(self) -> None:
         broker = self.settings.broker
-        self.topics = TopicTable(broker, self.table_file("topics.json"), self.now_ms)
-        self.groups = SubscriptionGroupTable(broker, self.table_file("subscriptionGroup.json"), self.now_ms)
+        self.topics = TopicTable(broker, self.table_file("topics.json"), self.now_ms, self.reactor)
+        self.groups = SubscriptionGroupTable(
+            broker, self.table_file("subscriptionGroup.json"), self.now_ms, self.reactor
+        )
         self.offsets = ConsumerOffsets()
         self.tables_service = TablesService(
             self.topics,

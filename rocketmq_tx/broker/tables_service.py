@@ -58,5 +58,6 @@ class TablesService(Service):
         self._groups.save_again()
 
     def _save_all(self) -> None:
-        self._save_again()
+        self._topics.save_now()
+        self._groups.save_now()
         self._offset_file.save_now()

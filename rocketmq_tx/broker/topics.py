@@ -7,6 +7,7 @@ order flags). What a topic's settings *mean* for a send or a pull is decided els
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -15,6 +16,9 @@ from rocketmq_tx.broker.topic_rules import inherited_topic, make_topic, topics_a
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import DataVersion, TopicConfig, TopicConfigSerializeWrapper
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
 
 @attrs.frozen
@@ -28,10 +32,16 @@ class TopicChange:
 class TopicTable:
     """All topics by name. Every change gets a new data version, is written down, then told to observers."""
 
-    def __init__(self, broker: BrokerConfig, file: TableFile, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        broker: BrokerConfig,
+        file: TableFile,
+        now_ms: Callable[[], int],
+        reactor: IReactorTime | None = None,
+    ) -> None:
         self._broker = broker
         self._now_ms = now_ms
-        self._kept = KeptTable(file, self.to_json)
+        self._kept = KeptTable(file, self.to_json, reactor)
         self._topics = {topic.topic_name: topic for topic in topics_at_start(broker)}
         self.data_version = DataVersion(timestamp=now_ms(), counter=0)
         self.observers: list[Callable[[TopicChange], None]] = []
@@ -138,6 +148,10 @@ class TopicTable:
     def save_again(self) -> None:
         """Writes the table once more if the last write failed; called from time to time."""
         self._kept.save_again()
+
+    def save_now(self) -> None:
+        """Writes the table if a change of it is not written yet; for an orderly stop."""
+        self._kept.save_now()
 
     def snapshot(self) -> TopicConfigSerializeWrapper:
         """The table as GET_ALL_TOPIC_CONFIG answers it."""

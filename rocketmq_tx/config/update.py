@@ -21,6 +21,8 @@ from rocketmq_tx.errors import ConfigError, RequestRefused
 _SYSTEM_ERROR = 1
 _NO_PERMISSION = 16
 
+_LONGEST_TEXT = 1000
+
 # Apache's NameServer refuses these by name, whatever their value.
 _NAMESRV_PATHS = ("kvConfigPath", "configStorePath")
 
@@ -62,6 +64,9 @@ def prepare_update(settings: Settings, body: bytes, file_data: bytes = b"") -> U
                 value = parse_value(key, text, "request")
             except ConfigError as error:
                 raise RequestRefused(_SYSTEM_ERROR, str(error)) from None
+            if isinstance(value, str) and (len(value) > _LONGEST_TEXT or not value.isprintable()):
+                what = f"at most {_LONGEST_TEXT} printable characters"
+                raise RequestRefused(_SYSTEM_ERROR, f"request: {name}: expected {what}")
             present = getattr(part, key.attribute)
             if value == present:
                 continue

@@ -86,6 +86,7 @@ MAX_TOPIC_CHARS: Final = 127
 MAX_GROUP_CHARS: Final = 255
 _FORM: Final = "^[%|a-zA-Z0-9_-]+$"
 _WELL_FORMED = re.compile(r"[%|a-zA-Z0-9_-]+").fullmatch
+_UNFIT = re.compile(r"^\.\.?$|[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\]").search
 _SYSTEM_ERROR = 1
 _NO_PERMISSION = 16
 
@@ -104,6 +105,39 @@ def check_topic(topic: str | None) -> None:
         )
     if len(topic) > MAX_TOPIC_CHARS:
         raise RequestRefused(_SYSTEM_ERROR, "The specified topic is longer than topic max length.")
+
+
+def group_refusal(group: str | None) -> str | None:
+    """What a broker says against a group's name, None when it takes it.
+
+    Looser than what clients check themselves, since Apache's broker takes whatever they let through, and
+    not all of them look: but no name may be endless, act on a terminal or lead out of a directory.
+    """
+    return _loose_problem("group", group, MAX_GROUP_CHARS)
+
+
+def check_group(group: str | None) -> None:
+    """Refuses what no group may be called (`group_refusal`)."""
+    refusal = group_refusal(group)
+    if refusal is not None:
+        raise RequestRefused(_SYSTEM_ERROR, refusal)
+
+
+def check_topic_of_offset(topic: str | None) -> None:
+    """Refuses what no topic may be called, as loosely as groups: retry topics have names made of theirs."""
+    refusal = _loose_problem("topic", topic, len(RETRY_PREFIX) + MAX_GROUP_CHARS)
+    if refusal is not None:
+        raise RequestRefused(_SYSTEM_ERROR, refusal)
+
+
+def _loose_problem(kind: str, name: str | None, max_chars: int) -> str | None:
+    if name is None or _is_blank(name):
+        return f"The specified {kind} is blank."
+    if len(name) > max_chars:
+        return f"The specified {kind} is longer than {kind} max length {max_chars}."
+    if _UNFIT(name):
+        return f"The specified {kind} is no name: control characters, slashes, . and .. are refused."
+    return None
 
 
 def check_send_allowed(topic: str) -> None:

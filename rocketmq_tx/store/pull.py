@@ -61,6 +61,8 @@ class GetResult:
 ENTRIES_AT_A_TIME = 64
 """A filtered read looks at so many entries at once: few are wasted, and few reads are needed."""
 _SCAN_BYTES_MIN = 16_000
+_SCAN_ENTRIES_MAX = 32_000
+"""However many messages a consumer asks for: a filter that matches nothing must not hold up all others."""
 _SPAN_BYTES_MAX = 1 << 20
 _SPAN_WASTE_MAX = 8
 
@@ -152,7 +154,8 @@ class Puller:
         hot_bytes: int,
     ) -> GetResult:
         log_min, log_end = self._log.min_offset, self._log.written_to
-        scan_end = min(queue.max_offset, offset + max(_SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES, max_count))
+        entries = max(_SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES, min(max_count, _SCAN_ENTRIES_MAX))
+        scan_end = min(queue.max_offset, offset + entries)
         starts: list[int] = []
         sizes: list[int] = []
         wanted_bytes = removed = last_offset = 0

@@ -59,6 +59,8 @@ class Client:
     def ask(self, code: int, header: Header | None = None, body: bytes = b"") -> Frame:
         self.send(Frame.request(code, header, body))
         answer = self.receive()
+        while not answer.is_response:  # the server has something to say, too
+            answer = self.receive()
         assert answer.opaque == self._opaque, f"an answer to {answer.opaque} instead of {self._opaque}"
         return answer
 
