@@ -25,7 +25,8 @@ from rocketmq_tx.store.key_query import KeyQuery, QueryResult
 from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.pull import GetResult, GetStatus, Matches, Puller
+from rocketmq_tx.store.property_scan import Matches, Wants
+from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
@@ -186,11 +187,19 @@ class MessageStore:
         """
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
-        placed = self._appender.append_all(messages, now_ms, whole)
+        try:
+            placed = self._appender.append_all(messages, now_ms, whole)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; {self._room()}") from error
         self._dispatched_to = self._log.written_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
         return placed
+
+    def _room(self) -> str:
+        use = disk_use(self._disk, self._log.next_directory)
+        left = f"{use.ratio:.0%} full, {use.usable_bytes} of {use.total_bytes} bytes are left"
+        return f"the disk of {use.path} is {left}"
 
     def _bound_pending_keys(self, now_ms: int) -> None:
         """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""
@@ -237,13 +246,15 @@ class MessageStore:
         max_count: int,
         matches: Matches | None = None,
         may_block: bool = False,
+        wants: Wants | None = None,
     ) -> GetResult:
         """Up to `max_count` messages of a queue from `offset` on, within the limits of the configuration.
 
-        `matches` takes a tags code and says whether the message is wanted. WouldBlock when the bytes are not
-        in memory and `may_block` is False: hand the error to `warm` in a thread, then ask again.
+        `matches` takes a tags code and says whether the message is wanted, `wants` its stored properties.
+        WouldBlock when the bytes are not in memory and `may_block` is False: hand the error to `warm` in a
+        thread, then ask again.
         """
-        return self._puller.get(self._queue(topic, queue_id), offset, max_count, matches, may_block)
+        return self._puller.get(self._queue(topic, queue_id), offset, max_count, matches, may_block, wants)
 
     def warm(self, error: WouldBlock) -> None:
         """Reads the bytes that were not in memory; for a thread, touches no state of the store."""
@@ -434,6 +445,17 @@ class MessageStore:
         """How full the file systems are: of each directory of the commit log, and last of the queues."""
         paths = (*self._log.segments.directories, self._queues.directory)
         return [disk_use(self._disk, path) for path in paths]
+
+    def check_files(self) -> None:
+        """Takes no more messages once the file that they go to has been removed by somebody else.
+
+        Writing and syncing an open file goes on to succeed then, though nobody will ever find it again.
+        """
+        path = self._log.last_path
+        if path is not None and "removed" not in self._refusals and self._disk.file_size(path) is None:
+            sentence = f"{path} was removed under this broker; no message is taken until it is started again"
+            self.refuse("removed", sentence)
+            self.notice(sentence)
 
     def avoid_directories(self, full: frozenset[str]) -> None:
         """The commit log gets no new file in these while others have room."""

@@ -19,11 +19,9 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
-from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
 from rocketmq_tx.store.records import Verdict, examine, facts
-
-Matches = Callable[[int], bool]
-"""Says by its tags code whether a message is wanted."""
 
 
 class GetStatus(enum.Enum):
@@ -101,6 +99,7 @@ class Puller:
         max_count: int,
         matches: Matches | None,
         may_block: bool,
+        wants: Wants | None = None,
     ) -> GetResult:
         """Reads from `offset` on; see `MessageStore.get_messages`."""
         if queue is None or queue.max_offset == 0:
@@ -112,6 +111,8 @@ class Puller:
             if offset == end:
                 return GetResult(GetStatus.OFFSET_OVERFLOW_ONE, offset, first, end, b"", 0, False, offset)
             return self._corrected(GetStatus.OFFSET_OVERFLOW_BADLY, offset, end, first, end)
+        if wants is not None:
+            return self._scan_properties(queue, offset, max_count, matches, wants, may_block)
         return self._scan(queue, offset, max_count, matches, may_block)
 
     def _corrected(self, status: GetStatus, offset: int, correct: int, first: int, end: int) -> GetResult:
@@ -185,6 +186,37 @@ class Puller:
             else:
                 at += len(fields) // 3
         return self._answer(queue, at, starts, sizes, removed, log_end - last_offset > hot_bytes, may_block)
+
+    def _scan_properties(
+        self,
+        queue: ConsumeQueue,
+        offset: int,
+        max_count: int,
+        matches: Matches | None,
+        wants: Wants,
+        may_block: bool,
+    ) -> GetResult:
+        log = self._log
+
+        def verified(start: int, size: int) -> bytes:
+            return self._read_verified(queue, (start,), (size,), may_block)[0]
+
+        hot_bytes = self._memory_bytes * self._config.access_message_in_memory_max_ratio // 100
+        first_start = QUEUE_ENTRY.unpack(queue.read(offset, 1, may_block))[0]
+        limits = self._limits(log.written_to - first_start > hot_bytes, max_count)
+        scan = PropertyScan(log, queue, matches, wants, verified, may_block)
+        end = min(queue.max_offset, offset + _SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES)
+        scan.run(offset, end, limits.messages, limits.size_bytes)
+        count = len(scan.records)
+        if count:
+            status = GetStatus.FOUND
+        else:
+            status = GetStatus.MESSAGE_WAS_REMOVING if scan.removed else GetStatus.NO_MATCHED_MESSAGE
+        suggest_slave = log.written_to - scan.last_start > hot_bytes
+        return GetResult(
+            status, scan.at, queue.min_offset, queue.max_offset, b"".join(scan.records), count,
+            suggest_slave, scan.at,
+        )  # fmt: skip
 
     def _limits(self, cold: bool, max_count: int) -> _Limits:
         config = self._config

@@ -127,6 +127,25 @@ def facts(data: bytes, at: int) -> RecordFacts:
     )
 
 
+HEAD_BYTES_MAX = HEADS[20, 20].size
+"""So many bytes of a record hold everything before its body, with hosts of either kind."""
+_BODY_LENGTH = struct.Struct(">i")
+
+
+def topic_place(data: bytes, at: int) -> int:
+    """Where in the sound record at `data[at:]` its topic's length stands; its head is enough of it."""
+    flags = data[at + 39]
+    body_at = 88 + (12 if flags & BORN_HOST_V6 else 0) + (12 if flags & STORE_HOST_V6 else 0)
+    (body_length,) = _BODY_LENGTH.unpack_from(data, at + body_at - 4)
+    return body_at + int(body_length)
+
+
+def properties_of(data: bytes, at: int, size: int) -> bytes:
+    """The stored properties of the sound record of `size` bytes at `data[at:]`."""
+    topic_at = at + topic_place(data, at)
+    return data[topic_at + 3 + data[topic_at] : at + size]
+
+
 STORE_TIMESTAMP_HEAD_BYTES = 76
 """So many bytes of a record hold its store timestamp, with hosts of either kind."""
 

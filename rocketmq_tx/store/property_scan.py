@@ -1,0 +1,140 @@
+"""Reading for a consumer that filters by the properties of messages: each record is looked at on the way.
+
+Records that lie close together are read at once, and only their properties are taken out; nothing else of
+them is decoded. One scan looks at a bounded number of entries and bytes: behind that the consumer asks
+again, so that a filter which rejects everything holds up nobody.
+Facts: `spec/processors.yaml` store_read, `spec/filter.yaml` broker_pull_filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.records import HEAD_BYTES_MAX, properties_of, topic_place
+
+Matches = Callable[[int], bool]
+"""Says by its tags code whether a message is wanted."""
+Wants = Callable[[bytes], bool]
+"""Says by its stored properties whether a message is wanted."""
+Verified = Callable[[int, int], bytes]
+"""The record of (commit log offset, size) if it is sound, else no bytes; for what others wrote."""
+
+READ_BYTES_MAX = 4 << 20
+_BLOCK_ENTRIES = 32
+_SPAN_BYTES_MAX = 256 << 10
+_SPAN_WASTE_MAX = 8
+_BIG_RECORD_BYTES = 64 << 10
+"""Of a longer record the properties are read alone."""
+
+
+class PropertyScan:
+    """One scan: `run`, then the result is in the attributes; records wanted are in `records`."""
+
+    def __init__(
+        self,
+        log: CommitLog,
+        queue: ConsumeQueue,
+        matches: Matches | None,
+        wants: Wants,
+        verified: Verified,
+        may_block: bool,
+    ) -> None:
+        self.at = 0
+        """The next queue offset to look at."""
+        self.records: list[bytes] = []
+        self.removed = 0
+        """Entries whose record is gone or damaged."""
+        self.last_start = 0
+        """Where in the log the last record lies that was looked at."""
+        self._log = log
+        self._queue = queue
+        self._matches = matches
+        self._wants = wants
+        self._verified = verified
+        self._may_block = may_block
+        self._taken_bytes = self._read_bytes = 0
+
+    def run(self, offset: int, end: int, count_max: int, bytes_max: int) -> None:
+        """Looks at the entries in [offset, end) until it has enough: always one, at most as many as given.
+
+        Where bytes are not in memory it ends with what it has so far; WouldBlock when that is nothing.
+        """
+        self.at = offset
+        queue, may_block = self._queue, self._may_block
+        try:
+            full = False
+            while self.at < end and not full:
+                data = queue.read(self.at, min(_BLOCK_ENTRIES, end - self.at), may_block)
+                entries = list(
+                    QUEUE_ENTRY.iter_unpack(data[: len(data) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES])
+                )
+                full = self._look_at(entries, count_max, bytes_max)
+        except WouldBlock:
+            if self.at == offset:
+                raise
+
+    def _look_at(self, entries: Sequence[tuple[int, int, int]], count_max: int, bytes_max: int) -> bool:
+        """True when no more is to be looked at."""
+        log_min, log_end = self._log.min_offset, self._log.written_to
+        begin, span = self._span(entries)
+        matches, wants = self._matches, self._wants
+        for start, size, code in entries:
+            if self._read_bytes >= READ_BYTES_MAX:
+                return True
+            if self.records and (len(self.records) >= count_max or self._taken_bytes + size > bytes_max):
+                return True
+            self.last_start = start
+            if matches is not None and code > EXT_ADDRESS_MAX and not matches(code):
+                pass
+            elif size == FILLER_SIZE or not log_min <= start <= log_end - size:
+                self.removed += 1
+            elif span:
+                at = start - begin
+                if wants(properties_of(span, at, size)):
+                    self._take(span[at : at + size])
+            else:
+                self._look_at_one(start, size)
+            self.at += 1
+        self._read_bytes += len(span)
+        return False
+
+    def _span(self, entries: Sequence[tuple[int, int, int]]) -> tuple[int, bytes]:
+        """Where the records of all entries begin, and their bytes; none unless they lie close together."""
+        log = self._log
+        begin = entries[0][0]
+        end = entries[-1][0] + entries[-1][1]
+        most = min(_SPAN_BYTES_MAX, _SPAN_WASTE_MAX * sum([size for _, size, _ in entries]))
+        is_ours = begin >= max(log.trusted_from, log.min_offset) and end <= log.written_to
+        if not is_ours or not 0 < end - begin <= most or end > log.segments.end_of(begin):
+            return begin, b""
+        return begin, log.read(begin, end - begin, self._may_block)
+
+    def _look_at_one(self, start: int, size: int) -> None:
+        log, may_block = self._log, self._may_block
+        if start < log.trusted_from:
+            record = self._verified(start, size)
+            if not record:
+                self.removed += 1
+                return
+        elif size > _BIG_RECORD_BYTES:
+            head = log.read(start, HEAD_BYTES_MAX, may_block)
+            topic_at = topic_place(head, 0)
+            tail = log.read(start + topic_at, size - topic_at, may_block)
+            self._read_bytes += len(head) + len(tail)
+            if not self._wants(tail[3 + tail[0] :]):
+                return
+            self._take(log.read(start, size, may_block))
+            return
+        else:
+            record = log.read(start, size, may_block)
+        self._read_bytes += size
+        if self._wants(properties_of(record, 0, size)):
+            self._take(record)
+
+    def _take(self, record: bytes) -> None:
+        self.records.append(record)
+        self._taken_bytes += len(record)
