@@ -45,6 +45,7 @@ class ReplayedBroker:
         self.clock.getThreadPool = lambda: None  # type: ignore[attr-defined]  # nothing is cold here
         self.parts = BrokerParts(settings, self.clock, self.now_ms, MemoryDisk())
         self.parts.store.open(self.now_ms())
+        self.parts.redelivery.schedule.startService()
         self.connections = self.parts.connections
         self.connect()
 

@@ -22,6 +22,7 @@ from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.reading import ReadingSide
+from rocketmq_tx.broker.redelivery import RedeliverySide
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.scanned_sends import ScannedSends
@@ -103,6 +104,18 @@ class BrokerParts:
             reactor,
             now_ms,
         )
+        self.redelivery = RedeliverySide(
+            settings,
+            self.store,
+            self.flushes,
+            self.arrivals,
+            self.appending,
+            self.topics,
+            self.groups,
+            self.table_file("delayOffset.json"),
+            reactor,
+            now_ms,
+        )
         self._make_remoting()
 
     def table_file(self, name: str) -> JsonFile:
@@ -171,6 +184,7 @@ class BrokerParts:
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             *self.reading.handlers(),
+            *self.redelivery.handlers,
             *self.transactions.handlers(),
         )
         self.connections = Connections(
@@ -204,6 +218,7 @@ class BrokerParts:
         return OrderedServices(
             self.store_service,  # recovery is over before anybody can connect; closed last
             self.tables_service,
+            self.redelivery.schedule,
             self.caller,
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener

@@ -1,0 +1,359 @@
+"""Delivers delayed messages when their time has come: from the queues of the schedule topic to their own.
+
+Each level is a queue, and its messages become due in the order in which they wait. So of each level only
+the first is watched, by one timer; whoever appends to an idle level wakes it. A pass over a level delivers a
+bounded batch by one append, and passes take turns with everything else that the reactor has to do:
+
+    idle --message comes--> ready --pass--> idle: nothing waits
+                              ^  +--------> waiting: until the first is due (timer)
+                              |  +--------> reading: what is not in memory (thread)
+                              |  +--------> resting: after a failure (timer)
+                              +---- each of them, when it is over
+
+A message counts as delivered when it is in the log again; a flush or a slave that is late is no reason to
+deliver it twice. Facts: `spec/schedule.yaml` (delay).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from rocketmq_tx.broker import delay_rules
+from rocketmq_tx.broker.delay_rules import ClockSteps, Undeliverable
+from rocketmq_tx.broker.warm_reads import COLD_READS_MAX
+from rocketmq_tx.errors import MessageError, RequestRefused, StoreError, WouldBlock
+from rocketmq_tx.protocol.message import decode_record
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.rarely import Rarely
+from rocketmq_tx.store.layouts import FILLER_SIZE
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+
+    from rocketmq_tx.broker.appending import Appending
+    from rocketmq_tx.broker.delay_progress import DelayProgress, DelayProgressFile
+    from rocketmq_tx.broker.warm_reads import WarmReads
+    from rocketmq_tx.config.store import MessageStoreConfig
+    from rocketmq_tx.runtime.arrivals import Arrivals
+    from rocketmq_tx.store.append import NewMessage
+    from rocketmq_tx.store.consume_queue import Entry
+    from rocketmq_tx.store.message_store import MessageStore
+
+PASS_MESSAGES = 128
+"""A pass takes 2 ms with so many small messages: nobody else waits longer for that."""
+PASS_BYTES = 1 << 20
+PAUSE_S = 0.005
+"""Between two passes of a level that is up to date: messages due one by one are delivered in batches."""
+REST_S = 0.25
+"""After a refused append or a failed read."""
+READ_ATTEMPTS = 4
+"""A record that cannot be read so often is passed over, or it would hold up all those behind it."""
+LONGEST_WAIT_S = 3600.0
+SAME_LINE_S = 60.0
+_ROUNDING_MS = 0.01
+"""Sums of seconds differ in their last digits."""
+
+
+@attrs.define(eq=False)
+class Level:
+    """One delay level on its way through the states above."""
+
+    number: int
+    queue_id: int
+    steps: ClockSteps = attrs.Factory(ClockSteps)
+    seen_to: int = 0
+    """Entries before this offset are known to `steps`."""
+    timer: IDelayedCall | None = None
+    busy: bool = False
+    """Ready or reading; with a timer it waits or rests, with neither it is idle."""
+    cold_reads: int = 0
+    failures: int = 0
+
+
+class ScheduleService(Service):
+    """Runs on masters; `role_changed` tells it that this broker became one, or is none any more.
+
+    `now_ms` is the wall clock: only its steps count here, waiting goes by the reactor's clock.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        config: MessageStoreConfig,
+        store: MessageStore,
+        appending: Appending,
+        arrivals: Arrivals,
+        progress: DelayProgress,
+        progress_file: DelayProgressFile,
+        reads: WarmReads,
+        reactor: IReactorTime,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.setName("delayed messages")
+        self._config = config
+        self._store = store
+        self._appending = appending
+        self._arrivals = arrivals
+        self._progress = progress
+        self._progress_file = progress_file
+        self._reads = reads
+        self._reactor = reactor
+        self._now_ms = now_ms
+        self._levels: list[Level] = []
+        self._ready: deque[Level] = deque()
+        self._turn: IDelayedCall | None = None
+        self._base_ms = 0.0
+        self._rarely = Rarely(reactor, SAME_LINE_S)
+        self._saving = Periodic(
+            reactor,
+            lambda: config.flush_delay_offset_interval / 1000,
+            progress_file.save_changed,
+            "progress of delayed messages",
+        )
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        """Raises StoreDamaged when the progress cannot be read: beginning anew would deliver all again."""
+        self._progress_file.load()
+        super().startService()
+        self._saving.startService()
+        self.role_changed()
+
+    def stopService(self) -> Deferred[None]:
+        """Delivers nothing more and writes the progress down, so that nothing is delivered twice."""
+        if not self.running:
+            return succeed(None)
+        super().stopService()
+        self._end()
+        stopped = self._saving.stopService() or succeed(None)
+        stopped.addCallback(lambda _: self._progress_file.save_changed())
+        return stopped.addErrback(self._not_saved)
+
+    def role_changed(self) -> None:
+        """Begins or ends delivering, as the role in the settings says."""
+        delivers = bool(self.running) and self._config.broker_role.is_master
+        if delivers and not self._levels:
+            self._begin()
+        elif not delivers:
+            self._end()
+
+    def _not_saved(self, failure: Failure) -> None:
+        failure.trap(StoreError)
+        self._log.warn(
+            "the progress of delayed messages is not written, some will come twice: {error}",
+            error=failure.value,
+        )
+
+    def _begin(self) -> None:
+        self._base_ms = self._now_ms() - self._reactor.seconds() * 1000
+        configured = len(self._config.delay_levels_ms)
+        waiting = [queue_id + 1 for topic, queue_id in self._store.queues() if topic == SCHEDULE_TOPIC]
+        for number in range(1, max([configured, *waiting]) + 1):
+            level = Level(number, delay_rules.queue_of(number))
+            level.seen_to = self._offsets(level)[1]
+            self._levels.append(level)
+            self._arrivals.watch(SCHEDULE_TOPIC, level.queue_id, partial(self._arrived, level))
+            self._make_ready(level)
+
+    def _end(self) -> None:
+        for level in self._levels:
+            if level.timer is not None:
+                level.timer.cancel()
+            self._arrivals.unwatch(SCHEDULE_TOPIC, level.queue_id)
+        self._levels = []
+        self._ready.clear()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    # -- what wakes a level --------------------------------------------------------------------------------
+
+    def _arrived(self, level: Level) -> None:
+        level.steps.stored_from(level.seen_to, self._now_ms() - self._steady_ms())
+        level.seen_to = self._offsets(level)[1]
+        if level.timer is None and not level.busy:
+            self._make_ready(level)
+
+    def _make_ready(self, level: Level) -> None:
+        level.timer = None
+        level.busy = True
+        self._ready.append(level)
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self._take_turn)
+
+    def _wait(self, level: Level, seconds: float) -> None:
+        level.busy = False
+        level.timer = self._reactor.callLater(min(seconds, LONGEST_WAIT_S), self._make_ready, level)
+
+    def _take_turn(self) -> None:
+        """One pass of one level, then everybody else's turn."""
+        self._turn = None
+        level = self._ready.popleft()
+        try:
+            self._pass(level)
+        except Exception:  # noqa: BLE001  a mistake in one level must stop neither it for good nor the others
+            if self._rarely.due(("mistake", level.number)) is not None:
+                self._log.failure("delivering delayed messages of level {number} failed", number=level.number)
+            if level.timer is None:
+                self._wait(level, REST_S)
+        if self._ready and self._turn is None:
+            self._turn = self._reactor.callLater(0, self._take_turn)
+
+    # -- a pass --------------------------------------------------------------------------------------------
+
+    def _pass(self, level: Level) -> None:
+        offset = self._next_offset(level)
+        may_block = level.cold_reads >= COLD_READS_MAX
+        try:
+            entries = self._store.entries_from(
+                SCHEDULE_TOPIC, level.queue_id, offset, PASS_MESSAGES, may_block
+            )
+        except WouldBlock as cold:
+            self._warm(level, [cold])
+            return
+        times = level.steps.steady_times(offset, [time_ms for _, _, time_ms in entries])
+        level_delay_ms = delay_rules.delay_ms(level.number, self._config.delay_levels_ms)
+        decided = delay_rules.due(times, self._steady_ms(), level_delay_ms)
+        if decided.messages:
+            taken = within_bytes(entries[: decided.messages])
+            delivered = self._deliver(level, offset, taken, may_block)
+            if delivered is None:
+                return
+            level.steps.delivered_to(offset + delivered)
+            if delivered < decided.messages:
+                self._make_ready(level)
+                return
+        if decided.wait_ms is not None:
+            self._wait(level, max(decided.wait_ms / 1000, PAUSE_S if decided.messages else 0.0))
+        elif offset + len(entries) < self._offsets(level)[1]:
+            self._make_ready(level)
+        else:
+            level.busy = False
+
+    def _next_offset(self, level: Level) -> int:
+        """The progress, brought within what the queue has."""
+        first, end = self._offsets(level)
+        kept = self._progress.offset(level.number)
+        offset = min(max(kept, first), end)
+        if offset != kept:
+            self._progress.delivered_to(level.number, offset)
+        return offset
+
+    def _deliver(self, level: Level, offset: int, entries: Sequence[Entry], may_block: bool) -> int | None:
+        """How many of the entries are done with; None when the level reads or rests first."""
+        messages: list[NewMessage | None] = []
+        cold: list[WouldBlock] = []
+        for at, size, _ in entries:
+            try:
+                messages.append(None if size == FILLER_SIZE else self._message(at, may_block))
+            except WouldBlock as error:
+                cold.append(error)
+            except StoreError as error:
+                if messages or cold:
+                    break  # first those before it
+                if not self._passed_over(level, at, error):
+                    return None
+                messages.append(None)
+        if cold:
+            self._warm(level, cold)
+            return None
+        level.cold_reads = level.failures = 0
+        return self._append(level, offset, messages)
+
+    def _message(self, commit_log_offset: int, may_block: bool) -> NewMessage | None:
+        """The message to store; None for a record that is passed over."""
+        data = self._store.record_at(commit_log_offset, may_block)
+        try:
+            return delay_rules.delivered(decode_record(data))
+        except (Undeliverable, MessageError) as problem:
+            self._log.error(
+                "a delayed message is not delivered: commit_log_offset={offset} {problem}",
+                offset=commit_log_offset,
+                problem=problem,
+            )
+            return None
+
+    def _append(self, level: Level, offset: int, messages: Sequence[NewMessage | None]) -> int | None:
+        wanted = [message for message in messages if message is not None]
+        try:
+            if wanted:
+                self._appending.append(wanted, self._now_ms())
+        except RequestRefused as refusal:
+            self._refused(level, refusal)
+            return None
+        except MessageError as error:
+            if len(messages) == 1:
+                self._log.error(
+                    "a delayed message is not delivered, no segment holds it: {error}", error=error
+                )
+            else:
+                return self._append_singly(level, offset, messages)
+        self._progress.delivered_to(level.number, offset + len(messages))
+        return len(messages)
+
+    def _append_singly(self, level: Level, offset: int, messages: Iterable[NewMessage | None]) -> int | None:
+        """One of them fits nowhere: each gets an append of its own."""
+        count = 0
+        for message in messages:
+            if self._append(level, offset + count, [message]) is None:
+                return None
+            count += 1
+        return count
+
+    # -- what goes wrong -----------------------------------------------------------------------------------
+
+    def _refused(self, level: Level, refusal: RequestRefused) -> None:
+        if self._rarely.due("refused") is not None:
+            self._log.warn("delayed messages wait: {reason}", reason=refusal.remark)
+        self._wait(level, REST_S)
+
+    def _passed_over(self, level: Level, commit_log_offset: int, error: StoreError) -> bool:
+        """Whether a record was tried often enough; else the level rests."""
+        level.failures += 1
+        if level.failures < READ_ATTEMPTS:
+            self._wait(level, REST_S)
+            return False
+        self._log.error(
+            "a delayed message is not delivered: commit_log_offset={offset} {error}",
+            offset=commit_log_offset,
+            error=error,
+        )
+        return True
+
+    def _warm(self, level: Level, cold: Sequence[WouldBlock]) -> None:
+        """Has bytes brought into memory; a disk that fails is met again, and told, by the next pass."""
+        level.cold_reads += 1
+        warming = self._reads.warm(cold)
+        warming.addErrback(lambda failure: failure.trap(StoreError))
+        warming.addCallback(lambda _: self._make_ready(level) if level in self._levels else None)
+
+    # -- small things --------------------------------------------------------------------------------------
+
+    def _offsets(self, level: Level) -> tuple[int, int]:
+        return self._store.queue_offsets(SCHEDULE_TOPIC, level.queue_id)
+
+    def _steady_ms(self) -> int:
+        """The calendar as it was at the start, and the time that has passed since."""
+        return int(self._base_ms + self._reactor.seconds() * 1000 + _ROUNDING_MS)
+
+
+def within_bytes(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """As many as fit into one pass, at least one."""
+    total = 0
+    for count, (_, size, _) in enumerate(entries):
+        total += 0 if size == FILLER_SIZE else size
+        if count and total > PASS_BYTES:
+            return entries[:count]
+    return entries

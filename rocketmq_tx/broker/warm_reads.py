@@ -1,0 +1,44 @@
+"""Reading what may not be in memory: the bytes are fetched in a thread, then the reactor asks again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from rocketmq_tx.errors import WouldBlock
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from rocketmq_tx.runtime.threads import OffReactor
+    from rocketmq_tx.store.message_store import MessageStore
+
+T = TypeVar("T")
+
+COLD_READS_MAX = 3
+"""Bytes that were evicted again so often are read in the reactor's turn: work must get on."""
+
+
+class WarmReads:
+    """Reads of a store that never keep the reactor waiting for a disk, but for one in a hurry."""
+
+    def __init__(self, store: MessageStore, off_reactor: OffReactor) -> None:
+        self._store = store
+        self._off_reactor = off_reactor
+
+    def warm(self, cold: Iterable[WouldBlock]) -> Deferred[None]:
+        """Brings these bytes into memory, in one thread, one after the other."""
+        return self._off_reactor(self._warm_all, tuple(cold))
+
+    def _warm_all(self, cold: tuple[WouldBlock, ...]) -> None:
+        for error in cold:
+            self._store.warm(error)
+
+    async def read(self, call: Callable[[bool], T]) -> T:
+        """What `call(may_block)` returns once it does not raise WouldBlock."""
+        for _ in range(COLD_READS_MAX):
+            try:
+                return call(False)
+            except WouldBlock as error:
+                await self.warm([error])
+        return call(True)
