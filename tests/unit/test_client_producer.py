@@ -70,6 +70,7 @@ class ProducerTests(SynchronousTestCase):
         self.failureResultOf(producer.send(Message("bills", b"x")), ConnectFailed)
 
     def test_a_failed_send_is_repeated_on_another_broker_under_the_same_id(self) -> None:
+        """Fault 25: what a cut connection left undecided is sent again, and told apart by its id."""
         producer = self.make("broker-a", "broker-b")
         for broker in self.cluster.brokers.values():
             broker.add_topic("orders", 2)

@@ -271,6 +271,8 @@ class MishapTests(WithHandlers):
 
 
 class CuttingTests(WithHandlers):
+    """Fault 25 on this layer."""
+
     def test_a_request_cut_at_each_byte_is_not_served_and_leaves_nothing_behind(self) -> None:
         data = encode_frame(Frame.request(ECHO, body=b"body"))
         for cut in range(len(data)):
@@ -330,6 +332,7 @@ class CallingTests(WithHandlers):
         self.assertEqual(text, "GET_ALL_TOPIC_CONFIG to 127.0.0.1:10911: no answer within 2 s")
 
     def test_late_repeated_and_invented_answers_are_ignored_and_counted(self) -> None:
+        """Fault 26."""
         late = self.call(SLOW, timeout_s=2)
         self.answer(ECHO)
         self.clock.advance(2)
