@@ -86,11 +86,6 @@ class OpenTransactions:
     def progress(self) -> Progress:
         return Progress(self._half_progress(), self._op_start)
 
-    def live_copies(self, transaction: OpenTransaction) -> list[int]:
-        """The copies that a reader who begins at `progress` would come across."""
-        passed = self._half_progress()
-        return [offset for offset in transaction.copies if offset >= passed]
-
     # -- what happens --------------------------------------------------------------------------------------
 
     def half_stored(self, half: HalfMessage) -> None:

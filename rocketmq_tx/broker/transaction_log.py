@@ -127,9 +127,14 @@ class TransactionLog:
         return len(done)
 
     def op_messages(self, transaction: OpenTransaction, now_ms: int) -> list[NewMessage]:
-        """Ends every copy of it that somebody who begins at our progress would meet."""
-        copies = self.table.live_copies(transaction)
-        return [op_message(copy, self._broker_host, now_ms) for copy in reversed(copies)]
+        """Ends every copy of it that somebody who begins at the offsets that were kept would meet.
+
+        We need one of them only; Apache, which may take this store over, asks about each on its own.
+        """
+        newest = transaction.newest.queue_offset
+        kept = self._offsets.query(_GROUP, *HALF)
+        older = [copy for copy in transaction.copies[-2::-1] if copy >= kept]
+        return [op_message(copy, self._broker_host, now_ms) for copy in (newest, *older)]
 
     def _halves_stored(self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int) -> None:
         if self._table is None:
@@ -180,4 +185,4 @@ class TransactionLog:
         self._offsets.commit(_GROUP, *OP, progress.op)
 
     def _not_kept(self, failure: object) -> None:
-        self._log.warn("transactions: progress not kept, the log was not flushed: {failure}", failure=failure)
+        self._log.warn("transactions: progress not kept, the log was not flushed: {failure}", failure=getattr(failure, "value", failure))
