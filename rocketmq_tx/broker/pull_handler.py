@@ -199,9 +199,10 @@ class PullHandler:
             assert answer is not None
             return answer
 
-        def failed(failure: Failure) -> Pieces:
+        def failed(failure: Failure) -> Any:
             failure.trap(StoreError)
-            return refused(pull.frame, StoreError(failure.getErrorMessage()))
+            pull.cold_reads = COLD_READS_MAX  # then the store finds the one record that cannot be read
+            return warmed(None)
 
         answer: Deferred[Any] = warming.addCallback(warmed)
         return answer.addErrback(failed)

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.retention import Retention
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.config.values import FlushDiskType
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import Runner
@@ -56,6 +57,7 @@ class StoreService(Service):
         self._bite: IDelayedCall | None = None
         self._is_open = False
         self._disk_is_full = False
+        self._index_problem: str | None = None
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
@@ -131,8 +133,14 @@ class StoreService(Service):
 
     def _write_index(self) -> None:
         self._bite = None
-        with self._log.failuresHandled("writing the index failed"):
+        problem = None
+        try:
             self._store.write_index(self._now_ms())
+        except StoreError as error:
+            problem = str(error)  # the keys wait in memory; the store refuses messages before they are many
+            if self._index_problem is None:
+                self._log.error("the message index cannot be written: {problem}", problem=problem)
+        self._index_problem = problem
 
     def _flush_log(self) -> None:
         if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
@@ -146,6 +154,7 @@ class StoreService(Service):
         return self._checkpoint_thread.run(job.run).addCallback(lambda _: self._store.finish_checkpoint(job))
 
     def _watch_disk(self) -> None:
+        self._store.check_files()
         uses = self._store.disk_use()
         self._store.avoid_directories(full_log_directories(uses))
         sentence = disk_full_sentence(uses)

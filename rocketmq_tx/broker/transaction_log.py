@@ -185,4 +185,7 @@ class TransactionLog:
         self._offsets.commit(_GROUP, *OP, progress.op)
 
     def _not_kept(self, failure: object) -> None:
-        self._log.warn("transactions: progress not kept, the log was not flushed: {failure}", failure=getattr(failure, "value", failure))
+        self._log.warn(
+            "transactions: progress not kept, the log was not flushed: {failure}",
+            failure=getattr(failure, "value", failure),
+        )

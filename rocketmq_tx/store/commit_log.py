@@ -55,6 +55,16 @@ class CommitLog:
     def min_offset(self) -> int:
         return self.segments.first
 
+    @property
+    def next_directory(self) -> str:
+        """Where the file is, or would be made, that the next record goes to."""
+        return self.segments.path(self.segments.start_of(self.written_to)).rpartition("/")[0]
+
+    @property
+    def last_path(self) -> str | None:
+        """The file of the newest segment; None when there is none."""
+        return self.segments.path(self.segments.starts[-1]) if self.segments.starts else None
+
     def load(self) -> None:
         """Finds the segments, whose size on disk counts; the configured one is for a new log."""
         for directory in self.segments.directories:

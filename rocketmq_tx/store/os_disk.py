@@ -15,8 +15,22 @@ try:
 except ImportError:  # pragma: no cover - Windows
     fcntl = None  # type: ignore[assignment]
 
+try:
+    import resource
+except ImportError:  # pragma: no cover - Windows
+    resource = None  # type: ignore[assignment]
+
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+def _growth_error(action: str, path: str, offset: int | None, error: OSError) -> StoreError:
+    """As `disk_error`; where the process may not write files that large, the limit is named."""
+    if error.errno == errno.EFBIG and resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if limit != resource.RLIM_INFINITY:
+            action = f"{action} more than {limit} bytes (the limit of this process, RLIMIT_FSIZE) to"
+    return disk_error(action, path, offset, error)
 
 
 class PortableFile:
@@ -41,7 +55,7 @@ class PortableFile:
                     raise OSError(errno.EIO, "nothing more was written")
                 written += more
         except OSError as error:
-            raise disk_error("write", self.path, offset, error) from error
+            raise _growth_error("write", self.path, offset, error) from error
 
     def pread(self, length: int, offset: int) -> bytes:
         try:
@@ -62,7 +76,7 @@ class PortableFile:
         try:
             os.ftruncate(self._descriptor, size)
         except OSError as error:
-            raise disk_error(f"set the size {size} of", self.path, None, error) from error
+            raise _growth_error(f"set the size {size} of", self.path, None, error) from error
 
     def sync(self) -> None:
         try:

@@ -137,12 +137,13 @@ class Puller:
             starts, sizes = fields[: count * 3 : 3], fields[1 : count * 3 : 3]
             if sum(sizes) <= limits.size_bytes and starts[0] >= log.trusted_from:
                 # The common case: every entry is ours, wanted, and fits.
-                body = self._read_close(starts, sizes, may_block)
+                body, read = self._read(queue, starts, sizes, may_block)
                 end = offset + count
-                return GetResult(
-                    GetStatus.FOUND, end, queue.min_offset, queue.max_offset, body, count,
-                    log.written_to - starts[-1] > hot_bytes, end,
-                )  # fmt: skip
+                if read:
+                    return GetResult(
+                        GetStatus.FOUND, end, queue.min_offset, queue.max_offset, body, read,
+                        log.written_to - starts[-1] > hot_bytes, end,
+                    )  # fmt: skip
         return self._scan_by_entry(queue, offset, max_count, matches, may_block, hot_bytes)
 
     def _scan_by_entry(
@@ -239,12 +240,9 @@ class Puller:
         may_block: bool,
     ) -> GetResult:
         count = len(starts)
-        if not count:
-            body = b""
-        elif starts[0] >= self._log.trusted_from:
-            body = self._read_close(starts, sizes, may_block)
-        else:
-            body, count = self._read_verified(queue, starts, sizes, may_block)
+        body = b""
+        if starts:
+            body, count = self._read(queue, starts, sizes, may_block)
             removed += len(starts) - count
         if count:
             status = GetStatus.FOUND
@@ -253,6 +251,19 @@ class Puller:
         return GetResult(
             status, next_offset, queue.min_offset, queue.max_offset, body, count, suggest_slave, next_offset
         )
+
+    def _read(
+        self, queue: ConsumeQueue, starts: Sequence[int], sizes: Sequence[int], may_block: bool
+    ) -> tuple[bytes, int]:
+        """(records back to back, how many); those that cannot be read or trusted are left out."""
+        if starts[0] >= self._log.trusted_from:
+            try:
+                return self._read_close(starts, sizes, may_block), len(starts)
+            except WouldBlock:
+                raise
+            except StoreError:
+                pass  # which one of them it is, is found one by one
+        return self._read_verified(queue, starts, sizes, may_block)
 
     def _read_close(self, starts: Sequence[int], sizes: Sequence[int], may_block: bool) -> bytes:
         """Records back to back. One read where they lie close together in one segment."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import bisect
+import errno
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.store.disk import Disk, DiskFile
 
 NAME_DIGITS = 20
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class OpenFiles:
@@ -26,11 +28,21 @@ class OpenFiles:
         if file is not None:
             self._files.move_to_end(path)
             return file
-        return self._keep(path, self.disk.open(path))
+        return self._keep(path, self._with_room(self.disk.open, path))
 
     def create(self, path: str, size: int) -> DiskFile:
         """The file at `path`, made or extended to `size` bytes."""
-        return self._keep(path, self.disk.create(path, size))
+        return self._keep(path, self._with_room(self.disk.create, path, size))
+
+    def _with_room(self, call: Callable[..., DiskFile], *arguments: object) -> DiskFile:
+        """Where the process has no descriptor left, the files that nobody holds are closed first."""
+        try:
+            return call(*arguments)
+        except StoreError as error:
+            if getattr(error.__cause__, "errno", None) not in _NO_DESCRIPTOR or not self._files:
+                raise
+        self._files.clear()
+        return call(*arguments)
 
     def forget(self, path: str) -> None:
         """Drops a file that was removed or renamed."""

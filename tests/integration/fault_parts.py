@@ -141,12 +141,14 @@ class FaultCase(SynchronousTestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="faults-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def broker(self, name: str = "broker-a", *, start: bool = True, **keys: object) -> Server:
+    def broker(
+        self, name: str = "broker-a", *, start: bool = True, kind: Ours | None = None, **keys: object
+    ) -> Server:
         """A broker without NameServer unless `keys` name one."""
         port = int(str(keys.pop("listenPort", free_broker_port())))
         folder = self.folder / name
         config = write_broker_file(folder, name, port, keys)
-        command = Ours().broker_command(folder, config)
+        command = (kind or Ours()).broker_command(folder, config)
         process = ServerProcess(name, command, folder, Ours().environment(folder))
         return self._tended(Server(process, port, f"The broker[{name}, {HOST}:{port}] boot success."), start)
 

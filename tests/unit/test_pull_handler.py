@@ -294,9 +294,22 @@ class ColdReads(PullCase):
         self.assertEqual(self.answered(answer).code, 0)
         self.assertEqual(asked, [False] * pull_handler.COLD_READS_MAX + [True])
 
-    def test_a_disk_that_cannot_be_read_is_said_to_the_consumer(self) -> None:
+    def test_bytes_that_cannot_be_read_are_left_to_the_store_which_finds_the_record(self) -> None:
         self.broker.send("TagA")
-        self.cold(1)
+        asked = self.cold(1)
+        self.patch(self.broker.pulls, "_off_reactor", lambda call, error: fail(StoreError("EIO at 0")))
+        answer = self.broker.begin(self.broker.request(0))
+        assert isinstance(answer, Deferred)
+        self.assertEqual(self.answered(answer).code, 0)
+        self.assertEqual(asked, [False, True])
+
+    def test_a_disk_that_cannot_be_read_at_all_is_said_to_the_consumer(self) -> None:
+        self.broker.send("TagA")
+
+        def get_messages(*arguments: Any) -> Any:
+            raise StoreError("EIO at 0") if arguments[-1] else WouldBlock("commitlog/0", 0, 100)
+
+        self.patch(self.broker.store, "get_messages", get_messages)
         self.patch(self.broker.pulls, "_off_reactor", lambda call, error: fail(StoreError("EIO at 0")))
         answer = self.broker.begin(self.broker.request(0))
         assert isinstance(answer, Deferred)

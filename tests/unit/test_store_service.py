@@ -66,6 +66,9 @@ class TendedStore(FakeStore):
     def disk_use(self) -> list[DiskUse]:
         return [DiskUse("/data", 100, 50, self.ratio)]
 
+    def check_files(self) -> None:
+        """They are there."""
+
     def avoid_directories(self, full: frozenset[str]) -> None:
         """There is one."""
 
