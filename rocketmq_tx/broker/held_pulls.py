@@ -21,6 +21,34 @@ if TYPE_CHECKING:
 HELD_BY_ONE_MAX = 10_000
 """Pulls of one connection that are held at once: a client has one for each queue that it consumes. Of those
 beyond, each is answered at once, as if its time were up; holding them would fill our memory."""
+HELD_OF_QUEUE_MAX = 1000
+"""The same for one queue: each message that arrives there has to be offered to all of them."""
+
+
+class HeldByOne:
+    """What is held for one connection, and how much of it for each queue."""
+
+    __slots__ = ("of_queue", "pulls")
+
+    def __init__(self) -> None:
+        self.pulls: dict[Held, None] = {}
+        self.of_queue: dict[tuple[str, int], int] = {}
+
+    def add(self, held: Held) -> None:
+        self.pulls[held] = None
+        self.of_queue[held.key] = self.of_queue.get(held.key, 0) + 1
+
+    def remove(self, held: Held) -> None:
+        if held in self.pulls:
+            del self.pulls[held]
+            left = self.of_queue[held.key] - 1
+            if left:
+                self.of_queue[held.key] = left
+            else:
+                del self.of_queue[held.key]
+
+    def is_full(self, key: tuple[str, int]) -> bool:
+        return len(self.pulls) >= HELD_BY_ONE_MAX or self.of_queue.get(key, 0) >= HELD_OF_QUEUE_MAX
 
 
 class HeldPulls:
@@ -28,10 +56,10 @@ class HeldPulls:
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
-        self._by_peer: dict[Peer, dict[Held, None]] = {}
+        self._by_peer: dict[Peer, HeldByOne] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_peer.values()))
+        return sum(len(of_one.pulls) for of_one in self._by_peer.values())
 
     def hold(
         self,
@@ -46,7 +74,8 @@ class HeldPulls:
 
         `answer_if_ready` is asked at each arrival and says whether it answered.
         """
-        if len(self._by_peer.get(peer, ())) >= HELD_BY_ONE_MAX:
+        of_one = self._by_peer.get(peer)
+        if of_one is not None and of_one.is_full((topic, queue_id)):
             answer_anyhow()
             return
         held: Held | None = None
@@ -63,19 +92,22 @@ class HeldPulls:
 
         held = self._arrivals.hold(topic, queue_id, timeout_s, try_again, give_up)
         if held.is_held:
-            self._by_peer.setdefault(peer, {})[held] = None
+            if of_one is None:
+                of_one = self._by_peer[peer] = HeldByOne()
+            of_one.add(held)
 
     def connection_made(self, peer: Peer) -> None:
         """Nothing is held for a new connection (a listener's observer is told of both events)."""
 
     def connection_lost(self, peer: Peer, reason: object) -> None:
-        for held in self._by_peer.pop(peer, ()):
+        of_one = self._by_peer.pop(peer, None)
+        for held in of_one.pulls if of_one is not None else ():
             self._arrivals.drop(held)
 
     def _forget(self, peer: Peer, held: Held | None) -> None:
-        pulls = self._by_peer.get(peer)
-        if pulls is None or held is None:
+        of_one = self._by_peer.get(peer)
+        if of_one is None or held is None:
             return
-        pulls.pop(held, None)
-        if not pulls:
+        of_one.remove(held)
+        if not of_one.pulls:
             del self._by_peer[peer]

@@ -11,8 +11,8 @@ SLOW_CONNECTIONS = 2000
 IDLE_CONNECTIONS = 10_000
 CHURNED_CONNECTIONS = 3000
 
-IDLE_BYTES_MAX = 16 << 10
-"""Measured: 6 KiB for each idle connection, the transport's part included."""
+IDLE_BYTES_MAX = 6 << 10
+"""Measured: 2 KiB for each idle connection, the transport's part included."""
 
 
 def seconds_for_sends(client: Client, number: int) -> float:

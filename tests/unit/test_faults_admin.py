@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker.held_pulls import HELD_BY_ONE_MAX
+from rocketmq_tx.broker.held_pulls import HELD_BY_ONE_MAX, HELD_OF_QUEUE_MAX
 from rocketmq_tx.broker.kept_table import BURST_S, WRITING_SHARE, KeptTable
 from rocketmq_tx.config.settings import Settings
 from rocketmq_tx.protocol import names
@@ -392,11 +392,28 @@ class TableTests(SynchronousTestCase):
 
 
 class BoundTests(BrokerCase):
-    def test_pulls_beyond_a_bound_are_answered_instead_of_held(self) -> None:
+    def test_pulls_of_a_queue_beyond_a_bound_are_answered_instead_of_held(self) -> None:
+        """Fault 20: each message that comes would have to be offered to all of them."""
         self.ask(send())
-        many = encode_frame(pull(1, sys_flag=2 | 4)) * (HELD_BY_ONE_MAX + 7)
-        answers = self.broker.serve(many)
+        answers = self.broker.serve(encode_frame(pull(1, sys_flag=2 | 4)) * (HELD_OF_QUEUE_MAX + 7))
         self.assertEqual([answer.code for answer in answers], [19] * 7)
+        self.assertEqual(len(self.broker.parts.reading._held), HELD_OF_QUEUE_MAX)
+        self.broker.connect()
+        self.assertEqual(len(self.broker.parts.reading._held), 0)
+
+    def test_pulls_of_a_connection_beyond_a_bound_are_answered_instead_of_held(self) -> None:
+        """Fault 20."""
+        header = CreateTopicRequestHeader(
+            topic="Wide", default_topic="TBW102", read_queue_nums=65_536, write_queue_nums=1, perm=6,
+            topic_filter_type="SINGLE_TAG", order=False,
+        )  # fmt: skip
+        create = encode_frame(Frame.request(RequestCode.UPDATE_AND_CREATE_TOPIC, header))
+        self.broker.serve(create, 1.0)
+        many = b"".join(
+            encode_frame(pull(0, "Wide", queue_id=number, sys_flag=2 | 4))
+            for number in range(HELD_BY_ONE_MAX + 7)
+        )
+        self.assertEqual([answer.code for answer in self.broker.serve(many)], [19] * 7)
         self.assertEqual(len(self.broker.parts.reading._held), HELD_BY_ONE_MAX)
         self.broker.connect()
         self.assertEqual(len(self.broker.parts.reading._held), 0)
