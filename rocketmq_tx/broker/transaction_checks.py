@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -256,13 +257,15 @@ class TransactionChecks:
         assert action.peer is not None
         figures.checks += 1
         half = action.half
-        if placed:
-            frame = check_request(half, action.messages[0], placed[0], now_ms)
-        else:
-            self._transactions.table.counted(action.transaction)
-            place = Placed(half.commit_log_offset, 0, half.queue_offset)
-            frame = check_request(half, _as_it_is(half), place, half.store_timestamp)
-        action.peer.push(frame)
+        # a half message that says nonsense, stored by somebody else, is counted as asked about: it ends, too
+        with suppress(MessageError):
+            if placed:
+                frame = check_request(half, action.messages[0].properties, placed[0], now_ms)
+            else:
+                self._transactions.table.counted(action.transaction)
+                place = Placed(half.commit_log_offset, 0, half.queue_offset)
+                frame = check_request(half, half.properties, place, half.store_timestamp)
+            action.peer.push(frame)
 
     # -- between rounds ------------------------------------------------------------------------------------
 
@@ -283,11 +286,6 @@ class TransactionChecks:
             except (StoreError, MessageError, RequestRefused):
                 return  # a start takes longer, nothing else; the round deals with what cannot be read
             self._transactions.figures.put_backs += 1
-
-
-def _as_it_is(half: MessageRecord) -> NewMessage:
-    """The copy of a check that stores none: only its properties are looked at."""
-    return given_up_message(half)
 
 
 def _slices(transactions: list[OpenTransaction], size: int) -> Iterator[list[OpenTransaction]]:

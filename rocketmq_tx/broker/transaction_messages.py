@@ -10,12 +10,14 @@ user's flag and retry count, which Apache's loses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 
 from rocketmq_tx.broker import send_rules
 from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, OP_TAG, real_queue
+from rocketmq_tx.errors import MessageError
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import RequestCode
@@ -25,7 +27,7 @@ from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
 from rocketmq_tx.protocol.headers import CheckTransactionStateRequestHeader
 from rocketmq_tx.protocol.java import crc32, tags_code
 from rocketmq_tx.protocol.message import MessageRecord, encode_record, pack_host
-from rocketmq_tx.protocol.properties import pack_properties
+from rocketmq_tx.protocol.properties import pack_properties, unpack_properties
 from rocketmq_tx.store.append import NewMessage, Placed
 
 _OP_PROPERTIES = pack_properties(in_hash_map_order({prop.TAGS: OP_TAG, prop.WAIT: "true"}))
@@ -127,21 +129,24 @@ def _made_of(
     )
 
 
-def check_request(half: MessageRecord, copy: NewMessage, placed: Placed, now_ms: int) -> Frame:
-    """CHECK_TRANSACTION_STATE for a copy that was just stored: the producer answers with its place.
+def check_request(half: MessageRecord, stored: bytes, placed: Placed, stored_ms: int) -> Frame:
+    """CHECK_TRANSACTION_STATE for the copy at `placed`: the producer answers with its place.
 
-    The message names its real topic and queue, and WAIT=false, as Apache's does.
+    `stored` are the copy's properties. The message names its real topic and queue, and WAIT=false, as
+    Apache's does.
     """
-    properties = attrs.evolve(half, properties=copy.properties).property_map
+    properties = unpack_properties(stored)
     topic, queue_id = real_queue(properties)
+    with suppress(MessageError):  # one character longer than WAIT=true: there may be no room
+        stored = pack_properties(in_hash_map_order(properties | {prop.WAIT: "false"}))
     shown = attrs.evolve(
         half,
         topic=topic,
         queue_id=queue_id,
-        properties=pack_properties(in_hash_map_order(properties | {prop.WAIT: "false"})),
+        properties=stored,
         queue_offset=placed.queue_offset,
         commit_log_offset=placed.commit_log_offset,
-        store_timestamp=now_ms,
+        store_timestamp=stored_ms,
     )
     unique_key = properties.get(prop.UNIQ_KEY)
     header = CheckTransactionStateRequestHeader(
