@@ -1,0 +1,103 @@
+"""What the commands of `mqstore` share: which store is meant, how far they are, how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rocketmq_tx.cli.host import collect_host_facts
+from rocketmq_tx.config.settings import load_broker
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.errors import OperatorError
+from rocketmq_tx.store.read_only_disk import ReadOnlyDisk
+from rocketmq_tx.store.store_files import IndexSize, StoreFiles
+
+EXIT_CLEAN = 0
+EXIT_DAMAGE = 1
+EXIT_USAGE = 2
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def of_a_store(command: Command) -> Command:
+    """Adds the STORE argument and -c; the command gets `files`, a `StoreFiles`."""
+
+    @click.argument("store", required=False, type=click.Path(path_type=Path))
+    @click.option(
+        "-c", "--config", "config_file", type=click.Path(path_type=Path), help="The broker's properties file."
+    )
+    @functools.wraps(command)
+    def with_files(store: Path | None, config_file: Path | None, **more: Any) -> Any:
+        return command(files=store_files(store, config_file), **more)
+
+    return with_files  # type: ignore[return-value]
+
+
+def store_files(store: Path | None, config_file: Path | None) -> StoreFiles:
+    """The files of the directory, or of the broker whose file is given; UsageError when there is no store."""
+    config = store_config(store, config_file)
+    root = config.store_path_root_dir
+    if not any(os.path.isdir(os.path.join(root, name)) for name in ("commitlog", "consumequeue", "config")):
+        directories = config.commit_log_paths
+        if not any(os.path.isdir(directory) for directory in directories):
+            raise click.UsageError(f"{root} is no store: it has no commitlog, consumequeue or config")
+    return StoreFiles(
+        ReadOnlyDisk(),
+        root,
+        tuple(dict.fromkeys((*config.commit_log_paths, *config.read_only_commit_log_paths))),
+        IndexSize(config.max_hash_slot_num, config.max_index_num),
+    )
+
+
+def store_config(store: Path | None, config_file: Path | None) -> MessageStoreConfig:
+    """The store's part of a broker's settings; a directory given wins over the file's."""
+    if store is None and config_file is None:
+        raise click.UsageError("name the store directory, or the broker's file with -c")
+    try:
+        config = load_broker(config_file, {}, {}, collect_host_facts()).store
+    except OperatorError as error:
+        raise click.UsageError(str(error)) from error
+    if store is not None:
+        if not store.is_dir():
+            raise click.UsageError(f"{store} is no directory")
+        if str(store) != config.store_path_root_dir:
+            config.store_path_commit_log = None
+        config.store_path_root_dir = str(store)
+    return config
+
+
+@contextlib.contextmanager
+def progress_over(files: StoreFiles, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's stderr; the function given is told the commit log offset reached."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    first = files.log[0].start if files.log else 0
+    end = files.log[-1].start + files.log[-1].size if files.log else 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=end - first)
+        yield lambda offset: progress.update(task, completed=offset - first)
+
+
+def say_json(fields: dict[str, Any]) -> None:
+    """One JSON line."""
+    click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Text that does nothing to a terminal: control characters are written out."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def error_line(sentence: str) -> None:
+    """A sentence for the operator."""
+    click.echo(f"mqstore: {sentence}", err=True)
+    sys.stderr.flush()
