@@ -1,0 +1,455 @@
+"""Which messages wait for their own time, and which of them are due: on disk, with little of it in memory.
+
+New entries gather in a heap; a full heap becomes a sorted run on disk, many runs become one. The message that
+is due next is the least of the heap's and the runs' heads, so memory holds one heap and a block of each run,
+however many messages wait and however their times are spread.
+
+All of it is derived from the queue of pending messages in the commit log. The manifest says up to where that
+queue has been entered; what came later is entered again after a crash. Pure: no clock, no thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.store.timer_entries import (
+    AFTER_ALL,
+    ENTRY_BYTES,
+    Entry,
+    after_ms,
+    due_ms_of,
+    entry_offset,
+)
+from rocketmq_tx.store.timer_manifest import Claim, RunFacts, TimerManifest
+from rocketmq_tx.store.timer_runs import BLOCK_ENTRIES, Merge, Run
+
+SPILL_ENTRIES = 32_768
+"""So many entries of 20 bytes in the heap (2.4 MB as Python objects) become a run of 640 KiB."""
+_HEAPS_IN_MEMORY = 4
+"""With so many times as many entries not yet on disk, no more are entered."""
+RUNS_MAX = 64
+_MERGED_AT_ONCE = 32
+_BLOCKS_AT_ONCE = 64
+"""A call of `next_to_move` looks through so many blocks, 13,000 entries, at most."""
+_VOIDS_AT_ONCE = 16
+"""A call of `take` passes over so many times as many entries as it may return."""
+
+
+class TimerIndex:
+    """Opened by `load`; one batch of entries at a time is out between `take` and `done` or `give_back`."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        directory: str,
+        notice: Callable[[str], None],
+        *,
+        spill_entries: int = SPILL_ENTRIES,
+        runs_max: int = RUNS_MAX,
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._notice = notice
+        self._file = JsonFile(disk, f"{directory}/manifest.json", notice)
+        self._spill_entries = spill_entries
+        self._runs_max = runs_max
+        self._forget()
+
+    def _forget(self) -> None:
+        self.intake_from = 0
+        """The next queue offset to enter."""
+        self.entered_to = 0
+        """Everything entered so far lies below this log offset."""
+        self.void_below = 0
+        """Records below this log offset have been appended again and count where they stand now."""
+        self._moving_below = 0
+        self._heap: list[Entry] = []
+        self._covered = (0, 0)
+        """`intake_from` and `entered_to` when the heap was last empty: what was entered later is in it."""
+        self._heap_is_newest = True
+        """Whether the heap holds nothing that was entered before."""
+        self._out: list[Entry] = []
+        self.in_force: Sequence[Entry] = ()
+        """Taken and done, but to be taken again after a restart: cancellations that may still find theirs."""
+        self._runs: list[Run] = []
+        self._heads: list[tuple[Entry, int, Run]] = []
+        self._claims: list[Claim] = []
+        self._next_run = 1
+        self._obsolete: list[str] = []
+        self._merge: Merge | None = None
+        self._move: tuple[Run, int] | None = None
+        self._saved: TimerManifest | None = None
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    def load(self, log_end: int, queue_end: int) -> bool:
+        """Reads what was saved; False when there is nothing that fits this log: all is to be entered anew.
+
+        Whatever is wrong with the files is no reason to stop: they hold nothing that the log has not got.
+        """
+        self._forget()
+        try:
+            manifest = self._file.load(TimerManifest.from_json)
+            problem = None if manifest is None else self._problem(manifest, log_end, queue_end)
+        except (StoreDamaged, StoreError) as error:
+            manifest, problem = None, str(error)
+        if problem is not None:
+            self._notice(f"the timer index in {self._directory} is built anew: {problem}")
+            manifest = None
+        self._take_over(manifest or TimerManifest())
+        self._remove_strangers()
+        return manifest is not None
+
+    def _problem(self, manifest: TimerManifest, log_end: int, queue_end: int) -> str | None:
+        if manifest.log_end > log_end or manifest.intake_from > queue_end:
+            return f"it tells of a log up to {manifest.log_end}, and this one ends at {log_end}"
+        for run in manifest.runs:
+            path = self._path(run.number)
+            if (self._disk.file_size(path) or 0) < run.entries * ENTRY_BYTES:
+                return f"{path} has not got all of its {run.entries} entries"
+        return None
+
+    def _take_over(self, manifest: TimerManifest) -> None:
+        self.intake_from, self.entered_to = self._covered = manifest.intake_from, manifest.entered_to
+        self.void_below, self._moving_below = manifest.void_below, manifest.moving_below
+        self._next_run = manifest.next_run
+        for number, count, position, oldest, moved_to in manifest.runs:
+            self._runs.append(Run(self._disk, self._path(number), count, position, oldest, moved_to))
+        self._order_heads()
+        self._claims = list(manifest.claims)
+        if manifest.in_force:
+            self._heap = sorted(manifest.in_force)
+            self._heap_is_newest = False
+
+    def _remove_strangers(self) -> None:
+        ours = {run.path for run in self._runs}
+        for name in self._disk.names(self._directory):
+            path = f"{self._directory}/{name}"
+            if name.isdecimal() and path not in ours:
+                self._disk.remove(path)
+                self._next_run = max(self._next_run, int(name) + 1)
+
+    def claim(self, claim: Claim, void_below: int = 0) -> None:
+        """Somebody knows of messages that are done with: they are passed over."""
+        if claim.log_offset > 0:
+            self._claims.append(claim)
+        self.void_below = max(self.void_below, void_below)
+
+    def begin_anew(self) -> None:
+        """Forgets every entry, but not which messages are done with; intake begins at the first message."""
+        claims = [*self._claims, self.position()]
+        void_below, next_run = self.void_below, self._next_run
+        obsolete = [*self._obsolete, *(run.path for run in self._runs)]
+        if self._merge is not None:
+            obsolete.append(self._merge.path)
+        self._forget()
+        self._claims, self.void_below, self._next_run = claims, void_below, next_run
+        self._obsolete = obsolete
+
+    # -- entering ------------------------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be entered; if not, something has to be saved first."""
+        unsaved = sum(run.count for run in self._runs if run.blob is not None)
+        return len(self._heap) + unsaved < _HEAPS_IN_MEMORY * self._spill_entries
+
+    def enter(self, entries: Sequence[Entry], intake_from: int, entered_to: int) -> None:
+        """Messages of the queue before `intake_from`, whose records end by `entered_to`, are entered."""
+        heap = self._heap
+        for entry in entries:
+            if not self._is_done(entry):
+                heapq.heappush(heap, entry)
+        self.intake_from = intake_from
+        self.entered_to = max(self.entered_to, entered_to)
+
+    # -- what is due ---------------------------------------------------------------------------------------
+
+    def next_due_ms(self) -> int | None:
+        """When the next message is due (epoch ms); None when none waits."""
+        head = self._least()
+        return None if head == AFTER_ALL else due_ms_of(head)
+
+    def take(self, now_ms: int, max_count: int) -> list[Entry]:
+        """Entries due by now, in order; they are out until `done` or `give_back` is called."""
+        limit = after_ms(now_ms)
+        taken: list[Entry] = []
+        for _ in range(max_count * _VOIDS_AT_ONCE):
+            in_heap = self._heap[0] if self._heap else AFTER_ALL
+            in_runs, _, run = self._heads[0] if self._heads else (AFTER_ALL, 0, None)
+            if min(in_heap, in_runs) >= limit or len(taken) >= max_count:
+                break
+            if in_heap <= in_runs or run is None:
+                entry, counts = heapq.heappop(self._heap), True
+            else:
+                entry, counts = in_runs, self._counts(run, run.position, in_runs)
+                self._advance(run)
+            if counts and entry_offset(entry)[0] >= self.void_below:
+                taken.append(entry)
+        self._out = taken
+        return taken
+
+    def done(self) -> None:
+        """What was taken is delivered, or needs not be."""
+        self._out = []
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Of what was taken, these could not be delivered; they are due as before."""
+        for entry in entries:
+            heapq.heappush(self._heap, entry)
+        if entries:
+            self._heap_is_newest = False
+        self._out = []
+
+    def position(self) -> Claim:
+        """Which of the messages entered so far are done with."""
+        return Claim(min([self._least(), *self._out, *self.in_force]), self.entered_to)
+
+    @property
+    def pending(self) -> int:
+        """How many entries wait, those that do not count any more included."""
+        return len(self._heap) + len(self._out) + sum(run.remaining for run in self._runs)
+
+    @property
+    def run_count(self) -> int:
+        return len(self._runs)
+
+    def _least(self) -> Entry:
+        in_heap = self._heap[0] if self._heap else AFTER_ALL
+        return min(in_heap, self._heads[0][0]) if self._heads else in_heap
+
+    def _advance(self, run: Run) -> None:
+        run.position += 1
+        if run.remaining:
+            heapq.heapreplace(self._heads, (run.head(), id(run), run))
+        else:
+            heapq.heappop(self._heads)
+            self._drop(run)
+
+    def _drop(self, run: Run) -> None:
+        if self._merge is None or run not in self._merge.inputs:
+            self._runs.remove(run)
+            self._obsolete.append(run.path)
+
+    def _order_heads(self) -> None:
+        self._heads = [(run.head(), id(run), run) for run in self._runs if run.remaining]
+        heapq.heapify(self._heads)
+
+    def _counts(self, run: Run, place: int, entry: Entry) -> bool:
+        moved = place < run.moved_to and entry_offset(entry)[0] < self._moving_below
+        return not moved and not self._is_done(entry)
+
+    def _is_done(self, entry: Entry) -> bool:
+        """Whether a claim covers the entry, or its record was appended again."""
+        (offset,) = entry_offset(entry)
+        if offset < self.void_below:
+            return True
+        return any(entry < before and offset < log_offset for before, log_offset in self._claims)
+
+    # -- saving --------------------------------------------------------------------------------------------
+
+    def begin_save(self, log_end: int, everything: bool = False) -> SaveJob | None:
+        """What is to be written so that this state is found again; None when nothing has changed.
+
+        The job may run as soon as the log is flushed up to `log_end`, its present end; not while a batch is
+        out. With `everything` the heap goes to disk, however small it is.
+        """
+        if self._out:
+            return None
+        if len(self._heap) >= self._spill_entries or everything or not self._heap_is_newest:
+            self._spill()
+        manifest = self._manifest(log_end)
+        if self._saved is not None and manifest == attrs.evolve(self._saved, log_end=log_end):
+            return None
+        obsolete, self._obsolete = self._obsolete, []
+        unsynced = [run for run in self._runs if not run.is_synced]
+        return SaveJob(manifest, unsynced, obsolete, self._disk, self._directory, self._file)
+
+    def finish_save(self, job: SaveJob) -> None:
+        """The job has run well."""
+        for run in job.runs:
+            run.blob, run.is_synced = None, True
+        self._saved = job.manifest
+
+    def take_back(self, job: SaveJob) -> None:
+        """The job has failed, or never ran."""
+        self._obsolete += job.obsolete
+
+    def _spill(self) -> None:
+        """Makes the heap a run."""
+        if self._heap:
+            blob = b"".join(sorted(self._heap))
+            oldest = min(map(entry_offset, self._heap))[0]
+            run = Run(self._disk, self._new_path(), len(self._heap), 0, oldest, blob=blob, is_synced=False)
+            self._heap = []
+            self._runs.append(run)
+            heapq.heappush(self._heads, (run.head(), id(run), run))
+        self._heap_is_newest = True
+        self._covered = (self.intake_from, self.entered_to)
+
+    def _manifest(self, log_end: int) -> TimerManifest:
+        if not self._heap:
+            self._covered = (self.intake_from, self.entered_to)
+        position = self.position()
+        self._claims = [
+            claim
+            for claim in self._claims
+            if claim.log_offset > position.log_offset or claim.before > position.before
+        ]
+        return TimerManifest(
+            log_end,
+            *self._covered,
+            (*self._claims, position),
+            self.void_below,
+            self._moving_below,
+            self._next_run,
+            tuple(self.in_force),
+            tuple(
+                RunFacts(_number(run.path), run.count, run.position, run.oldest, run.moved_to)
+                for run in self._runs
+                if run.remaining
+            ),
+        )
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether `position` says all that is known to be done with."""
+        before, log_offset = self.position()
+        return all(claim.log_offset <= log_offset and claim.before <= before for claim in self._claims)
+
+    def _path(self, number: int) -> str:
+        return f"{self._directory}/{number:010d}"
+
+    def _new_path(self) -> str:
+        self._next_run += 1
+        return self._path(self._next_run - 1)
+
+    # -- fewer runs ----------------------------------------------------------------------------------------
+
+    def begin_merge(self) -> bool:
+        """Begins to merge the shortest runs when there are too many; whether `merge_step` is to be called."""
+        if self._merge is None and len(self._runs) > self._runs_max and not self.is_moving:
+            synced = sorted((run for run in self._runs if run.is_synced), key=lambda run: run.remaining)
+            if len(synced) > 1:
+                inputs = synced[:_MERGED_AT_ONCE]
+                self._merge = Merge(self._disk, self._new_path(), inputs, self._counts)
+        return self._merge is not None
+
+    def merge_step(self, count: int) -> bool:
+        """Merges some more entries; True when that was all. StoreError gives the merge up."""
+        merge = self._merge
+        if merge is None:
+            return True
+        try:
+            if not merge.step(count):
+                return False
+            result = merge.result()
+        except StoreError:
+            self._obsolete.append(merge.path)
+            self._merge = None
+            self._runs = [run for run in self._runs if run.remaining]
+            raise
+        self._merge = None
+        self._runs = [run for run in self._runs if run not in merge.inputs]
+        self._obsolete += [run.path for run in merge.inputs]
+        if result.remaining:
+            self._runs.append(result)
+        else:
+            self._obsolete.append(result.path)
+        self._order_heads()
+        return True
+
+    # -- records that are about to be deleted --------------------------------------------------------------
+
+    @property
+    def is_moving(self) -> bool:
+        return self._moving_below > self.void_below
+
+    @property
+    def is_merging(self) -> bool:
+        return self._merge is not None
+
+    def begin_move(self, below: int) -> None:
+        """Records below this log offset are to be appended again: `next_to_move` tells which.
+
+        A move that was interrupted is finished first; ask again afterwards. Not during a merge.
+        """
+        if not self.is_moving:
+            self._moving_below = max(below, self.void_below)
+
+    def next_to_move(self, max_count: int) -> list[Entry] | None:
+        """Some entries whose records are to be appended again, perhaps none; then call `moved`.
+
+        None when all of them have been: the old records count no more. Nothing while a batch is out.
+        """
+        if self._out:
+            return []
+        run = next((run for run in self._runs if self._has_old(run)), None)
+        if run is None and any(entry_offset(entry)[0] < self._moving_below for entry in self._heap):
+            self._spill()
+            run = self._runs[-1]
+        if run is None:
+            self.void_below = max(self.void_below, self._moving_below)
+            for each in self._runs:
+                each.moved_to = 0
+            return None
+        found: list[Entry] = []
+        place = max(run.moved_to, run.position)
+        for _ in range(_BLOCKS_AT_ONCE):
+            for entry in run.read(place, BLOCK_ENTRIES) if place < run.count else ():
+                place += 1
+                old = entry_offset(entry)[0] < self._moving_below
+                if old and self._counts(run, place - 1, entry):
+                    found.append(entry)
+                if len(found) >= max_count:
+                    break
+            if len(found) >= max_count or place >= run.count:
+                break
+        self._move = (run, place)
+        return found
+
+    def moved(self) -> None:
+        """The records that `next_to_move` named have been appended again."""
+        if self._move is not None:
+            run, run.moved_to = self._move[0], self._move[1]
+            self._move = None
+
+    def _has_old(self, run: Run) -> bool:
+        return run.remaining > 0 and run.oldest < self._moving_below and run.moved_to < run.count
+
+
+@attrs.frozen
+class SaveJob:
+    """One saving: call `run` in a thread, then hand it to `finish_save`, or to `take_back` if it failed."""
+
+    manifest: TimerManifest
+    runs: list[Run]
+    obsolete: list[str]
+    _disk: Disk
+    _directory: str
+    _file: JsonFile
+
+    @property
+    def log_end(self) -> int:
+        """The log has to be flushed up to here before `run`: else it would tell of what may be lost."""
+        return self.manifest.log_end
+
+    def run(self) -> None:
+        """Waits for the device; touches no state of the index. StoreError leaves the state saved before."""
+        for run in self.runs:
+            run.write()
+        if self.runs:
+            self._disk.sync_directory(self._directory)
+        self._file.save(self.manifest.to_json())
+        for path in self.obsolete:
+            self._disk.remove(path)
+
+
+def _number(path: str) -> int:
+    return int(path.rpartition("/")[2])
