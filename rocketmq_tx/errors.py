@@ -83,6 +83,10 @@ class StoreDamaged(OperatorError):
     """Files that cannot be opened safely: names the file, what is wrong, and the way out."""
 
 
+class ReplicationStopped(OperatorError):
+    """A slave that must not follow its master: says at which offset they differ, and the ways out."""
+
+
 # -- the outside world failed ------------------------------------------------------------------------------
 
 

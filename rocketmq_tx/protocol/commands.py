@@ -167,6 +167,8 @@ _ROWS: tuple[tuple[RequestCode, frozenset[Role], _HeaderClass, _HeaderClass], ..
     (_C.GET_ALL_PRODUCER_INFO, BROKER, h.GetAllProducerInfoRequestHeader, None),
     (_C.DELETE_EXPIRED_COMMITLOG, BROKER, None, None),
     # requests of ours
+    (_C.COMPARE_LOG, BROKER, h.CompareLogRequestHeader, h.CompareLogResponseHeader),
+    (_C.TABLES_CHANGED, BROKER, None, None),
     (_C.GET_OPEN_TRANSACTIONS, BROKER, h.GetOpenTransactionsRequestHeader, None),
 )
 

@@ -211,17 +211,23 @@ class MessageStore:
     def append_raw(self, data: bytes, start: int, now_ms: int) -> Arrived:
         """Appends bytes of a master's log, which begin at `start`, the end of ours, within one segment.
 
-        Whole records are entered into queues and index; a record's last part may come with the next call.
-        Returns the queues that got messages. StoreError when the bytes do not fit here.
+        Whole records are written and entered into queues and index; a record's last part may come with the
+        next call. Returns the queues that got messages. StoreError when the bytes do not fit here.
         """
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
-        self._raw.begin_at(self._dispatched_to)
-        arrived = self._raw.append(data, start)
-        self._dispatched_to = self._raw.dispatched_to
+        self._raw.dispatched_to = self._dispatched_to
+        try:
+            arrived = self._raw.append(data, start)
+        finally:
+            self._dispatched_to = self._raw.dispatched_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
         return arrived
+
+    def drop_unfinished(self) -> None:
+        """Forgets what `append_raw` has of a record that is not whole: the log goes on at `written_to`."""
+        self._raw.drop_unfinished()
 
     def refuse(self, cause: str, sentence: str) -> None:
         """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""
@@ -370,11 +376,6 @@ class MessageStore:
     def last_record_at(self) -> int:
         """Where the newest whole record of the log begins; -1 when it has none."""
         return self._log.last_record_at
-
-    @property
-    def dispatched_to(self) -> int:
-        """Where the last record ends that is in its queue: `written_to`, but for what has come in part."""
-        return self._dispatched_to
 
     # -- flushing ---------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Appending bytes of another log as they are: what a slave does with the pieces of its master's log.
 
-Pieces end anywhere. The bytes go to the file at once; a record enters queues and index when its last byte
-has come. What is not a whole record yet is kept in memory, so nothing is read back from the file.
+Pieces end anywhere, but only whole records are written: what is not whole yet is kept in memory. So the log
+ends where a record does (or within what follows a blank), and nothing that the wire has spoilt gets into it
+unseen: a record that does not look right ends the stream, and is believed when it comes again as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import LogFlusher
-from rocketmq_tx.store.layouts import BLANK_BYTES
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts, Verdict, examine, facts
 
@@ -24,7 +24,7 @@ Arrived = set[tuple[str, int]]
 
 
 class RawAppender:
-    """Writes to `log` and enters whole records; `dispatched_to` is where the first unfinished one begins."""
+    """Writes to `log` and enters its records; `dispatched_to` is where the last of them ends."""
 
     def __init__(
         self, log: CommitLog, queues: QueueTable, dispatcher: Dispatcher, flusher: LogFlusher
@@ -36,32 +36,37 @@ class RawAppender:
         self._unfinished: list[bytes] = []
         self._unfinished_bytes = 0
         self._wanted_bytes = 0
+        self._blank_to = 0
+        self._doubted_at = -1
         self.dispatched_to = 0
 
-    def begin_at(self, dispatched_to: int) -> None:
-        """The log ends here, and everything in it is entered."""
-        if dispatched_to != self.dispatched_to:
-            self.dispatched_to = dispatched_to
-            self._keep(b"", 0)
+    def drop_unfinished(self) -> None:
+        """The stream has ended: what is not whole comes again."""
+        self._keep(b"", 0)
 
     def append(self, data: bytes, start: int) -> Arrived:
-        """Appends `data`, which begins at `start`: the end of the log, or in an empty log any file's start.
+        """Takes `data`, from `start` on: where the last call ended, or in an empty log any file's start.
 
-        StoreError when it does not fit there, or cannot be written; then the log is as it was. StoreError,
-        too, when the other log turns out to have files of another size.
+        StoreError when it does not fit there, cannot be written, holds something that is no record, or shows
+        that the other log has files of another size.
         """
         log = self._log
         self._begin_if_empty(start)
-        if start != log.written_to:
-            raise StoreError(f"the log ends at {log.written_to}: bytes that begin at {start} do not fit")
+        comes_next = log.written_to + self._unfinished_bytes
+        if start != comes_next:
+            raise StoreError(f"the log goes on at {comes_next}: bytes that begin at {start} do not fit")
         if start + len(data) > log.segments.end_of(start):
             raise self._other_size(start + len(data))
-        log.append([(start, data)], start + len(data))
-        return self._enter(data)
+        if start < self._blank_to:  # of no interest, but the file is to be the same
+            log.append([(start, data)], start + len(data))
+            return set()
+        self._unfinished.append(data)
+        self._unfinished_bytes += len(data)
+        return self._take_records() if self._unfinished_bytes >= self._wanted_bytes else set()
 
     def _begin_if_empty(self, start: int) -> None:
         log = self._log
-        if log.segments.starts or start == log.written_to:
+        if log.segments.starts or start == log.written_to or self._unfinished_bytes:
             return
         if start != log.segments.start_of(start):
             raise StoreError(f"the log is empty: it can begin at the start of a file only, not at {start}")
@@ -75,50 +80,61 @@ class RawAppender:
             " give both brokers the same mappedFileSizeCommitLog, and this one an empty store"
         )
 
-    def _enter(self, data: bytes) -> Arrived:
-        """Enters the records that are whole now."""
-        arrived: Arrived = set()
-        self._unfinished.append(data)
-        self._unfinished_bytes += len(data)
-        if self._unfinished_bytes < self._wanted_bytes:
-            return arrived
-        base, end = self.dispatched_to, self._log.written_to
-        data = b"".join(self._unfinished)
+    def _take_records(self) -> Arrived:
+        """Writes and enters what is whole by now."""
+        data, base = b"".join(self._unfinished), self._log.written_to
+        segment_end = self._log.segments.end_of(base)
         at = wanted = 0
+        records: list[tuple[RecordFacts, Verdict]] = []
+        problem: StoreError | None = None
         while at < len(data):
             verdict, size = examine(data, at, base + at)
-            if verdict is Verdict.MORE:
+            if verdict is Verdict.MORE and base + at + size <= segment_end:
                 wanted = size
                 break
             if verdict is Verdict.BLANK:
-                segment_end = self._log.segments.end_of(base + at)
                 if base + at + size != segment_end:
-                    raise self._other_size(base + at + size)
-                if end < segment_end:  # what follows the blank is of no interest, only that it has come
-                    self.dispatched_to = base + at
-                    self._keep(data[at : at + BLANK_BYTES], 0)
-                    return arrived
-                at = len(data)  # a piece never goes beyond the end of a file
-            elif verdict is Verdict.NOTHING:
-                following = self._next_whole(data, at + 1, base)
-                if following is None:
+                    problem = self._other_size(base + at + size)
                     break
-                at = following
-            else:
-                self._enter_record(facts(data, at), verdict, arrived)
+                self._blank_to = segment_end
+                at = len(data)  # a piece never goes beyond the end of a file
+                break
+            if verdict is not Verdict.WHOLE and self._is_doubted(base + at):
+                problem = StoreError(f"what came for {base + at} is no whole record")
+                break
+            if verdict in (Verdict.WHOLE, Verdict.DAMAGED):
+                records.append((facts(data, at), verdict))
                 at += size
-        self.dispatched_to = base + at if at < len(data) else end
+                continue
+            following = self._next_whole(data, at + 1, base)
+            if following is None:
+                wanted = len(data) - at + 1
+                break
+            at = following
+        if at:
+            self._log.append([(base, data[:at])], base + at)
         self._keep(data[at:], wanted)
+        arrived: Arrived = set()
+        for record, verdict in records:
+            self._enter(record, verdict, arrived)
+        if problem is not None:
+            raise problem
         return arrived
+
+    def _is_doubted(self, offset: int) -> bool:
+        """True at the first time: then it may be the wire. At the second it is like that on the master."""
+        before, self._doubted_at = self._doubted_at, offset
+        return before != offset
 
     def _keep(self, unfinished: bytes, wanted_bytes: int) -> None:
         self._unfinished = [unfinished] if unfinished else []
         self._unfinished_bytes = len(unfinished)
         self._wanted_bytes = wanted_bytes
 
-    def _enter_record(self, record: RecordFacts, verdict: Verdict, arrived: Arrived) -> None:
+    def _enter(self, record: RecordFacts, verdict: Verdict, arrived: Arrived) -> None:
         log = self._log
         topic = record.topic.decode("utf-8", "replace")
+        self.dispatched_to = record.commit_log_offset + record.size
         if verdict is Verdict.WHOLE:
             self._dispatcher.enter(record, queue=True, index=True, fill_gaps=True)
             log.last_record_at, log.last_store_timestamp = record.commit_log_offset, record.store_timestamp
@@ -129,7 +145,7 @@ class RawAppender:
         queue = self._queues.queues.get((topic, record.queue_id))
         if queue is not None and queue.max_offset == record.queue_offset:
             self._dispatcher.enter(record, queue=True, index=False, fill_gaps=False)
-        log.trusted_from = record.commit_log_offset + record.size
+        log.trusted_from = self.dispatched_to
 
     def _next_whole(self, data: bytes, at: int, base: int) -> int | None:
         """Where in `data` the next whole record begins, after bytes that are none on the master either."""

@@ -84,6 +84,7 @@ from rocketmq_tx.protocol.headers.pull import (
     ViewMessageRequestHeader,
     ViewMessageResponseHeader,
 )
+from rocketmq_tx.protocol.headers.replication import CompareLogRequestHeader, CompareLogResponseHeader
 from rocketmq_tx.protocol.headers.send import (
     ConsumerSendMsgBackRequestHeader,
     ReplyMessageRequestHeader,
@@ -106,6 +107,8 @@ __all__ = [
     "CheckTransactionStateRequestHeader",
     "CheckTransactionStateResponseHeader",
     "CloneGroupOffsetRequestHeader",
+    "CompareLogRequestHeader",
+    "CompareLogResponseHeader",
     "ConsumeMessageDirectlyResultRequestHeader",
     "ConsumerSendMsgBackRequestHeader",
     "CreateAccessConfigRequestHeader",

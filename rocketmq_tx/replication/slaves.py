@@ -1,0 +1,94 @@
+"""The slaves of a master: how far each has come, and what senders are told who wait for one of them.
+
+Facts: `spec/ha.yaml` (sync_master).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.errors import FlushTimeout
+from rocketmq_tx.protocol.codes import ResponseCode
+from rocketmq_tx.runtime.watermark import Watermark
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+
+class Slave(Protocol):
+    """One connected slave."""
+
+    name: str
+
+    @property
+    def acknowledged(self) -> int | None: ...
+
+    def send(self) -> None: ...
+
+    def look_after(self) -> None: ...
+
+    def close(self, reason: str) -> None: ...
+
+
+class Slaves:
+    """All connected slaves. One of them is enough for a sender; what all have is no condition."""
+
+    def __init__(self, config: MessageStoreConfig, reactor: IReactorTime) -> None:
+        self._config = config
+        self._replicated = Watermark(reactor, name="replicated")
+        self._slaves: dict[Slave, None] = {}
+
+    def __iter__(self) -> Iterator[Slave]:
+        return iter(list(self._slaves))
+
+    def __len__(self) -> int:
+        return len(self._slaves)
+
+    @property
+    def replicated_to(self) -> int:
+        """Up to where any slave ever had the log."""
+        return self._replicated.value
+
+    def added(self, slave: Slave) -> None:
+        self._slaves[slave] = None
+
+    def removed(self, slave: Slave) -> None:
+        self._slaves.pop(slave, None)
+
+    def log_grew(self) -> None:
+        """Something was appended: it goes to every slave that can take it at once."""
+        for slave in self._slaves:
+            slave.send()
+
+    def has_acknowledged(self, log_end: int) -> None:
+        """A slave has the log up to there: everybody who waits for less is answered now."""
+        self._replicated.advance(log_end)
+
+    def acknowledged(self, offset: int) -> Deferred[ResponseCode]:
+        """For a sender: SUCCESS as soon as a slave has the log up to `offset`.
+
+        SLAVE_NOT_AVAILABLE at once when none is in sync, FLUSH_SLAVE_TIMEOUT after `slaveTimeout`.
+        """
+        if not self._any_in_sync(offset):
+            return succeed(ResponseCode.SLAVE_NOT_AVAILABLE)
+        waiting = self._replicated.wait(offset, self._config.slave_timeout / 1000)
+        return waiting.addCallbacks(lambda _: ResponseCode.SUCCESS, _not_in_time)
+
+    def _any_in_sync(self, offset: int) -> bool:
+        """A slave that has not reported yet counts as far as any has ever come, as with Apache."""
+        most_behind = self._config.ha_slave_fallbehind_max
+        for slave in self._slaves:
+            reached = slave.acknowledged
+            if offset - (self.replicated_to if reached is None else reached) < most_behind:
+                return True
+        return False
+
+
+def _not_in_time(failure: Failure) -> ResponseCode:
+    failure.trap(FlushTimeout)
+    return ResponseCode.FLUSH_SLAVE_TIMEOUT
