@@ -42,6 +42,7 @@ class Story(RuleBasedStateMachine):
         self.bench = Bench(transactionCheckMax=CHECKS_MAX)
         self.transactions: list[Transaction] = []
         self.peers: list[ProducerPeer] = []
+        self.asked: list[tuple[Transaction, Any]] = []
         self.crashes = 0
         self.kept = ConsumerOffsets()
 
@@ -71,6 +72,14 @@ class Story(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 7, 60, 61, 180]))
     def time_passes(self, seconds: int) -> None:
         self.bench.advance(seconds)
+        for peer in self.peers:
+            for header, message in peer.take():
+                transaction = next(each for each in self.transactions if each.body == message.body)
+                assert transaction.decided is None, "what was decided is not asked about"
+                transaction.checks += 1
+                place = Placed(header.commit_log_offset, 0, header.tran_state_table_offset)
+                transaction.places.append(place)
+                self.asked.append((transaction, place))
 
     @rule()
     def a_producer_comes(self) -> None:
@@ -83,15 +92,11 @@ class Story(RuleBasedStateMachine):
 
     @rule(lost=st.booleans())
     def producers_answer(self, lost: bool) -> None:
-        for peer in self.peers:
-            for header, message in peer.take():
-                transaction = next(each for each in self.transactions if each.body == message.body)
-                place = Placed(header.commit_log_offset, 0, header.tran_state_table_offset)
-                transaction.checks += 1
-                transaction.places.append(place)
-                assert transaction.decided is None, "what was decided is not asked about"
-                if not lost:
-                    self.end(transaction, place, transaction.fate)
+        """To what they were asked, perhaps long ago."""
+        asked, self.asked = self.asked, []
+        if not lost:
+            for transaction, place in asked:
+                self.end(transaction, place, transaction.fate)
 
     @rule()
     def offsets_are_written(self) -> None:
@@ -100,19 +105,13 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def the_broker_restarts(self) -> None:
-        self.answer_everything_first()
         self.follow(self.bench.next_run())
         self.offsets_are_written()
 
     @rule()
     def the_broker_is_killed(self) -> None:
-        self.answer_everything_first()
         self.crashes += 1
         self.follow(self.bench.next_run(offsets=self.kept))
-
-    def answer_everything_first(self) -> None:
-        """Checks on their way get lost with the connections; who was asked remembers the place."""
-        self.producers_answer(lost=True)
 
     def follow(self, bench: Bench) -> None:
         self.bench = bench
