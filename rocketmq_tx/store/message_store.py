@@ -209,7 +209,7 @@ class MessageStore:
             self.refuse("index", f"the message index cannot be written: {error}")
 
     def append_raw(self, data: bytes, start: int, now_ms: int) -> Arrived:
-        """Appends bytes of a master's log, which begin at `start`, the end of ours, within one segment.
+        """Appends bytes of a master's log from `start` on, where the last call ended; all of one segment.
 
         Whole records are written and entered into queues and index; a record's last part may come with the
         next call. Returns the queues that got messages. StoreError when the bytes do not fit here.
