@@ -33,7 +33,7 @@ from tests import golden
 from tests.replay import ReplayedBroker, case_of, frames_of
 from tests.unit.test_namesrv_golden import NameServerInMemory
 
-#: Damaged frames for each server; ROCKETMQ_TX_FUZZ_FRAMES=1000000 for the long run (a minute and a half).
+#: Damaged frames for each server; ROCKETMQ_TX_FUZZ_FRAMES=1000000 for the long run (some minutes).
 FUZZ_FRAMES = int(os.environ.get("ROCKETMQ_TX_FUZZ_FRAMES", "10000"))
 
 #: Values that are put where a recorded request has another one.
