@@ -35,6 +35,7 @@ class StoreTimes(NamedTuple):
 class Claim(NamedTuple):
     """Ours: see `layouts.CheckpointClaim`."""
 
+    log_min_offset: int
     dispatched_to: int
     last_record_at: int
     queue_count: int

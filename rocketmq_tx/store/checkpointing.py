@@ -121,6 +121,7 @@ class Checkpointer:
             max(before.index_ms, index.full_to_timestamp),
         )
         claim = Claim(
+            log.min_offset,
             dispatched_to,
             log.last_record_at,
             queue_count,

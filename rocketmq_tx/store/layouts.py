@@ -66,6 +66,7 @@ CLAIM_MAGIC = b"RMQTXCK2"
 CheckpointClaim = Struct(
     "magic" / Const(CLAIM_MAGIC),
     "times" / CheckpointTimes,
+    "log_min_offset" / Int64sb,
     "dispatched_to" / Int64sb,
     "last_record_at" / Int64sb,
     "queue_count" / Int64sb,
@@ -74,9 +75,9 @@ CheckpointClaim = Struct(
     "index_name" / Int64sb,
     "index_entries" / Int64sb,
 )
-"""Ours, where Apache leaves zeros: every record below `dispatched_to` is on disk with its queue entries,
-which number `entry_count` in `queue_count` queues, and up to `condemned_entries` more in files that are being
-removed; the index files up to `index_name` hold `index_entries`, or more in such files.
+"""Ours, where Apache leaves zeros: every record from `log_min_offset` to `dispatched_to` is on disk with its
+queue entries, which number `entry_count` in `queue_count` queues, and up to `condemned_entries` more in files
+that are being removed; the index files up to `index_name` hold `index_entries`, or more in such files.
 `times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
 """
 CheckpointFile = Struct(

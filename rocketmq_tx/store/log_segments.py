@@ -40,7 +40,7 @@ class LogSegments(SegmentFiles):
                 if start in self._places:
                     raise StoreDamaged(
                         f"{segment_name(start)} is both in {self._places[start]} and in {directory}: "
-                        "one of them does not belong there; set it aside"
+                        "one of them does not belong there; `mqstore repair` sets it aside"
                     )
                 self._places[start] = directory
             names += found

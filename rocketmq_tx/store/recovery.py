@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import attrs
 
+from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.store.checkpoint import Checkpoint, Claim
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -79,6 +80,7 @@ class Recovery:
         log, report = self._log, self.report
         if self._index is not None:
             report.warnings += self._index.load()
+        self._check_nothing_is_missing()
         if not log.segments.starts:
             self._forget_derived()
             return report
@@ -104,6 +106,23 @@ class Recovery:
         report.log_min_offset, report.log_end_offset = log.min_offset, end
         report.queue_count = len(self._queues.queues)
         return report
+
+    def _check_nothing_is_missing(self) -> None:
+        """A claim covers nothing but what is on the device: a log that ends before it has lost files."""
+        log, claim = self._log, self._checkpoint.claim
+        least = claim.dispatched_to if claim is not None else min(self._checkpoint.times.commit_log_ms, 1)
+        if least > log.segments.end:
+            had = f"messages up to {least}" if claim is not None else "messages"
+            raise StoreDamaged(
+                f"the commit log in {', '.join(log.segments.all_directories)} ends at {log.segments.end}, "
+                f"but by the checkpoint it had {had}: files are missing (is the disk mounted?); move them "
+                "back, or go on without them by `mqstore repair`"
+            )
+        if claim is not None and self.report.clean and log.min_offset > claim.log_min_offset:
+            self.report.warnings.append(
+                f"the first files of the commit log, from {claim.log_min_offset} to {log.min_offset}, were "
+                "removed while no broker ran, and their messages with them"
+            )
 
     def _check_times(self) -> None:
         """Store times that no record has reached are not this log's: then they said nothing of its queues."""
@@ -286,6 +305,9 @@ class Recovery:
                 report.records_walked += 1
                 if report.records_walked % 65536 == 0:
                     self._write_out()
+            elif step.offset == log.segments.start_of(step.offset):
+                # A segment of nothing, put there by a repair: queues may name what it once held.
+                log.trusted_from = step.offset + step.size
             if not doubtful:
                 end = step.offset + step.size
         if doubtful:

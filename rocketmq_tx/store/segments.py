@@ -99,8 +99,8 @@ class SegmentFiles:
                 raise StoreDamaged(
                     f"{self.directory} has the files {segment_name(before)} and {segment_name(after)}, "
                     f"which are {after - before} bytes apart and not {self.segment_size}: "
-                    "a file between them is missing, or one does not belong there; move it back, or set "
-                    "the later ones aside"
+                    "a file between them is missing, or one does not belong there; move it back, or go on "
+                    "without it by `mqstore repair`"
                 )
 
     def adopt_size_on_disk(self) -> None:
@@ -118,7 +118,10 @@ class SegmentFiles:
             path = self.path(start)
             size = self._files.disk.file_size(path) or 0
             if size > self.segment_size:
-                raise StoreDamaged(f"{path} has {size} bytes, more than the {self.segment_size} of a segment")
+                raise StoreDamaged(
+                    f"{path} has {size} bytes, more than the {self.segment_size} of a segment; "
+                    "`mqstore repair` sets it aside and keeps what fits"
+                )
             if size < self.segment_size:
                 self._files.create(path, self.segment_size)
                 short.append(path)

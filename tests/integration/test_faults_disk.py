@@ -1,4 +1,4 @@
-"""Rows 8, 18 and 19 of the faults: a real broker whose disk is full, limited, read-only, or gone.
+"""Rows 8, 16, 18 and 19 of the faults: a real broker whose disk is full, limited, read-only, or gone.
 
 A small disk is a tmpfs in a mount namespace of the broker's own, for root and, where the system lets them,
 for others: nothing is left when the broker has ended.
@@ -18,6 +18,8 @@ from twisted.trial.unittest import SkipTest
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.store.os_disk import platform_disk
+from rocketmq_tx.store.repair import plan_repair, repair
 from tests.clusters import Ours
 from tests.integration.fault_parts import Client, FaultCase, Server
 from tests.waiting import wait_until
@@ -159,6 +161,36 @@ class UnusableDiskTests(DiskCase):
         wait_until(refused, "sends are refused", 30)
         self.assertEqual(len(server.lines("no more messages are taken")), 1)
         self.assertEqual(self.pulled(client), self.acknowledged)
+
+
+class MissingSegmentTests(DiskCase):
+    """Row 16: a segment in the middle is gone."""
+
+    def test_the_start_is_refused_with_its_place_until_the_store_is_repaired(self) -> None:
+        server = self.broker(**{**SMALL_FILES, "mappedFileSizeCommitLog": 1 << 20})
+        client = self.client(server)
+        self.sent(client, 80)
+        client.close()
+        server.process.stop()
+        store = server.process.folder / "store"
+        os.unlink(store / "commitlog" / f"{1 << 20:020d}")
+        server.process.start()
+        wait_until(lambda: not server.process.is_running, "the broker has ended")
+        self.assertEqual(server.process.exit_code, 1)
+        self.assertIn(f"{0:020d} and {2 << 20:020d}", server.process.output())
+        plan = plan_repair(platform_disk(), str(store), [str(store / "commitlog")], 1 << 20)
+        self.assertEqual(plan.lost, [(1 << 20, 2 << 20)])
+        repair(platform_disk(), plan)
+        server.start()
+        client = self.client(server)
+        bodies, offset = [], 0
+        while offset < 80:
+            answer = client.pull(offset)
+            bodies += [record.body for record in decode_records(answer.body, check_crc=True)]
+            offset = int((answer.ext_fields or {})["nextBeginOffset"])
+        lost = [body for body in self.acknowledged if body not in bodies]
+        self.assertEqual(len(lost), 20)
+        self.assertEqual(bodies, [body for body in self.acknowledged if body not in lost])
 
 
 class DescriptorTests(DiskCase):

@@ -60,7 +60,7 @@ class LayoutTests(SynchronousTestCase):
         )
         self.assertEqual(index_key_hashes(["TopicTest"], ["OrderID188"])[0] % 5_000_000, 1271670)
 
-    @given(LONG, LONG, LONG, st.lists(st.integers(0, 2**62), min_size=7, max_size=7))
+    @given(LONG, LONG, LONG, st.lists(st.integers(0, 2**62), min_size=8, max_size=8))
     def test_a_checkpoint_is_read_as_written(
         self, log: int, queues: int, index: int, rest: list[int]
     ) -> None:

@@ -90,10 +90,23 @@ class LogTests(RecoveryCase):
         image.fail("read", "commitlog", errno.EIO)
         self.assertRaises(StoreError, self.open, image)
 
+    def test_a_log_that_is_gone_is_no_empty_store(self) -> None:
+        """Row 16 of the faults: perhaps its disk is not mounted, so nothing is begun anew, nor removed."""
+        self.filled().close(NOW)
+        for path in [path for path in self.disk.nodes if path.startswith(LOG)]:
+            self.disk.remove(path)
+        before = set(self.disk.nodes)
+        self.assertIn("is the disk mounted?", str(self.assertRaises(StoreDamaged, self.open)))
+        times = CheckpointTimes.build({"commit_log_ms": NOW, "queues_ms": NOW, "index_ms": 0})
+        self.disk.put("/store/checkpoint", times)
+        self.assertIn("is the disk mounted?", str(self.assertRaises(StoreDamaged, self.open)))
+        self.assertEqual(set(self.disk.nodes), before)
+
     def test_without_a_log_queues_and_index_name_nothing(self) -> None:
         self.filled().close(NOW)
         for number in range(4):
             self.disk.remove(segment(number))
+        self.disk.remove("/store/checkpoint")
         store, report = self.open()
         self.assertEqual((report.log_end_offset, store.queue_offsets("T", 0)), (0, (0, 0)))
         self.assertEqual(store.query_by_key("T", "U1", 9, 0, LATER).offsets, [])
