@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.clients import ClientConnection, Consumers, ExpiryScan, Producers
-from rocketmq_tx.broker.pull_rules import check_filter
 from rocketmq_tx.errors import BodyError, RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import (
@@ -31,8 +30,10 @@ from rocketmq_tx.protocol.headers import (
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
+    from rocketmq_tx.broker.filter_table import GroupFilters
     from rocketmq_tx.broker.groups import SubscriptionGroupTable
     from rocketmq_tx.broker.notices import ConsumerNotices
+    from rocketmq_tx.broker.property_filters import PropertyFilters
     from rocketmq_tx.broker.topics import TopicTable
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
@@ -51,9 +52,13 @@ class ClientRequests:
         groups: SubscriptionGroupTable,
         topics: TopicTable,
         notices: ConsumerNotices,
+        group_filters: GroupFilters,
+        property_filters: PropertyFilters,
         now_s: Callable[[], float],
         now_ms: Callable[[], int],
     ) -> None:
+        self._group_filters = group_filters
+        self._property_filters = property_filters
         self._producers = producers
         self._consumers = consumers
         self._groups = groups
@@ -88,6 +93,7 @@ class ClientRequests:
                     sys_flag=int(TopicSysFlag.UNIT_SUB) if consumer.unit_mode else 0,
                 )
         changed = self._consumers.register(client, consumer)
+        self._group_filters.register(consumer.group_name, consumer.subscription_data_set)
         if changed and (settings is None or settings.notify_consumer_ids_changed_enable):
             self._notices.group_changed(consumer.group_name)
 
@@ -107,7 +113,7 @@ class ClientRequests:
         """Tells a client at its start whether its filter will work, rather than at each pull."""
         request = CheckClientRequestBody.from_bytes(_required_body(frame, "CheckClientRequestBody"))
         if request.subscription_data is not None:
-            check_filter(request.subscription_data)
+            self._property_filters.check(request.subscription_data)
         return Reply()
 
     @serves(RequestCode.GET_CONSUMER_LIST_BY_GROUP)

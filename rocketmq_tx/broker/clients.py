@@ -10,7 +10,7 @@ Rules: spec/processors.yaml, ClientManageProcessor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -166,9 +166,11 @@ class ConsumerGroup:
 class Consumers:
     """Consumer groups: who shares the queues of which topics, under which filters."""
 
-    def __init__(self) -> None:
+    def __init__(self, emptied: Callable[[str], object] = lambda group: None) -> None:
+        """`emptied` is told the name of a group that has lost its last member."""
         self.members = GroupMembers()
         self._groups: dict[str, ConsumerGroup] = {}
+        self._emptied = emptied
 
     def register(self, client: ClientConnection, data: ConsumerData) -> bool:
         """True when the group's members or topics changed, so that queues must be shared out anew."""
@@ -185,8 +187,8 @@ class Consumers:
         """True when members of the group remain, whether or not this connection was one of them."""
         self.members.remove(group, peer)
         remains = group in self.members
-        if not remains:
-            self._groups.pop(group, None)
+        if not remains and self._groups.pop(group, None) is not None:
+            self._emptied(group)
         return remains
 
     def forget(self, peer: Peer) -> list[str]:

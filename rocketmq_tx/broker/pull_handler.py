@@ -187,6 +187,7 @@ class PullHandler:
             header.max_msg_nums,
             self._filters.of(admission.subscription),
             pull.cold_reads >= COLD_READS_MAX,
+            admission.wants,
         )
 
     def _read_warmed(self, pull: Pull, cold: WouldBlock) -> Deferred[Pieces]:

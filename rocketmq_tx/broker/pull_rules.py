@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from rocketmq_tx.broker.tag_filter import CACHED_CHARS_MAX
+from rocketmq_tx.broker.tag_filter import CACHED_CHARS_MAX, TAG_TYPES
 from rocketmq_tx.errors import HeaderError, MessageError, RequestRefused
 from rocketmq_tx.protocol.bodies import MessageModel
 from rocketmq_tx.protocol.bodies.heartbeat import EXPRESSION_TAG
@@ -20,18 +20,17 @@ from rocketmq_tx.store.pull import GetResult, GetStatus
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.clients import ConsumerGroup
+    from rocketmq_tx.broker.property_filters import PropertyFilters
     from rocketmq_tx.config.broker import BrokerConfig
     from rocketmq_tx.protocol.bodies import SubscriptionData, SubscriptionGroupConfig, TopicConfig
     from rocketmq_tx.protocol.headers import PullMessageRequestHeader
+    from rocketmq_tx.store.property_scan import Wants
 
 # Plain numbers: arithmetic with an IntFlag costs ten times as much, and every pull does it.
 READ = int(Perm.READ)
 COMMIT_OFFSET = int(PullSysFlag.COMMIT_OFFSET)
 SUSPEND = int(PullSysFlag.SUSPEND)
 SUBSCRIPTION = int(PullSysFlag.SUBSCRIPTION)
-
-
-TAG_TYPES = frozenset((None, "", EXPRESSION_TAG))
 
 INLINE_SUBSCRIPTIONS_MAX = 1000
 
@@ -41,6 +40,8 @@ class Admission(NamedTuple):
 
     group: SubscriptionGroupConfig
     subscription: SubscriptionData
+    wants: Wants | None = None
+    """By stored properties; None when those play no part."""
 
 
 class PullRules:
@@ -56,11 +57,13 @@ class PullRules:
         find_group: Callable[[str], SubscriptionGroupConfig | None],
         find_topic: Callable[[str], TopicConfig | None],
         find_consumers: Callable[[str], ConsumerGroup | None],
+        property_filters: PropertyFilters,
     ) -> None:
         self._config = config
         self._find_group = find_group
         self._find_topic = find_topic
         self._find_consumers = find_consumers
+        self._property_filters = property_filters
         self._inline = InlineSubscriptions()
 
     def admit(self, header: PullMessageRequestHeader, consumer_host: str, consumer_port: int) -> Admission:
@@ -77,12 +80,20 @@ class PullRules:
             raise _no_permission(f"subscription group no permission, {header.consumer_group}")
         topic = self._find_topic(header.topic)
         check_topic(header, topic, consumer_host, consumer_port)
-        if header.sys_flag & SUBSCRIPTION:
+        is_inline = header.sys_flag & SUBSCRIPTION
+        if is_inline:
             subscription = self._inline.of(header)
         else:
             subscription = registered_subscription(header, group, self._find_consumers(header.consumer_group))
-        check_filter(subscription)
-        return Admission(group, subscription)
+        wants = None
+        if subscription.expression_type not in TAG_TYPES or subscription.class_filter_mode:  # 12 - 14
+            filters = self._property_filters
+            wants = (
+                filters.of_inline(subscription) if is_inline else filters.of_registered(header, subscription)
+            )
+        elif config.filter_support_retry:
+            wants = self._property_filters.of_retries(header.topic)
+        return Admission(group, subscription, wants)
 
 
 def check_topic(
@@ -148,18 +159,6 @@ def registered_subscription(
     if header.sub_version is not None and subscription.sub_version < header.sub_version:  # 11
         raise RequestRefused(ResponseCode.SUBSCRIPTION_NOT_LATEST, "the consumer's subscription not latest")
     return subscription
-
-
-def check_filter(subscription: SubscriptionData) -> None:
-    """Kinds of filter that this broker cannot apply (14); 12 and 13 come with the property filter.
-
-    Apache sends everything to a subscription by filter class, whose filter servers no longer exist: the
-    consumer would get what it never asked for, so it is told instead.
-    """
-    if subscription.class_filter_mode:
-        raise _unsupported_filter("class")
-    if subscription.expression_type not in TAG_TYPES:
-        raise _unsupported_filter(subscription.expression_type)
 
 
 class ReaderRole(NamedTuple):
@@ -248,9 +247,3 @@ _CODES = {
 
 def _no_permission(remark: str) -> RequestRefused:
     return RequestRefused(ResponseCode.NO_PERMISSION, remark)
-
-
-def _unsupported_filter(kind: str | None) -> RequestRefused:
-    return RequestRefused(
-        ResponseCode.SYSTEM_ERROR, f"The broker does not support consumer to filter message by {kind}"
-    )

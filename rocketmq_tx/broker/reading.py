@@ -11,15 +11,20 @@ from rocketmq_tx.broker.admin_groups import GroupRequests
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.client_handlers import ClientRequests
 from rocketmq_tx.broker.clients import EXPIRY_SCAN_INTERVAL_S, Consumers, Producers
+from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
 from rocketmq_tx.broker.connection_lists import ConnectionLists
 from rocketmq_tx.broker.consume_progress import ConsumeProgress
+from rocketmq_tx.broker.filter_file import FilterFile
+from rocketmq_tx.broker.filter_table import GroupFilters
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.held_pulls import HeldPulls
+from rocketmq_tx.broker.kept_table import TableFile
 from rocketmq_tx.broker.lock_handlers import LockRequests
 from rocketmq_tx.broker.notices import ConsumerNotices
 from rocketmq_tx.broker.offset_handlers import OffsetRequests
 from rocketmq_tx.broker.offset_moved import OffsetMovedLog
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.property_filters import PropertyFilters
 from rocketmq_tx.broker.pull_handler import PullHandler
 from rocketmq_tx.broker.pull_rules import PullRules
 from rocketmq_tx.broker.query_handlers import QueryRequests
@@ -52,23 +57,36 @@ class ReadingSide:
         groups: SubscriptionGroupTable,
         offsets: ConsumerOffsets,
         store_host: bytes,
+        filter_file: TableFile,
         reactor: Any,
         now_ms: Callable[[], int],
     ) -> None:
         broker, now_s = settings.broker, reactor.seconds
-        producers, consumers = Producers(), Consumers()
+        expressions = CompiledExpressions()
+        group_filters = GroupFilters(broker, expressions.compiled, now_ms)
+        property_filters = PropertyFilters(broker, group_filters, expressions.compiled)
+        self._filter_file = FilterFile(group_filters, filter_file, off_reactor(reactor), reactor)
+        producers, consumers = Producers(), Consumers(group_filters.leave)
         self.producers = producers
         """Who can be asked about transactions."""
         self._reactor = reactor
         self._held = HeldPulls(arrivals)
         self._clients = ClientRequests(
-            producers, consumers, groups, topics, ConsumerNotices(broker, consumers), now_s, now_ms
+            producers,
+            consumers,
+            groups,
+            topics,
+            ConsumerNotices(broker, consumers),
+            group_filters,
+            property_filters,
+            now_s,
+            now_ms,
         )
         filters = TagFilters()
         pulls = PullHandler(
             settings,
             store,
-            PullRules(broker, groups.find, topics.get, consumers.find),
+            PullRules(broker, groups.find, topics.get, consumers.find, property_filters),
             filters,
             offsets,
             self._held,
@@ -87,7 +105,7 @@ class ReadingSide:
                 broker, settings.broker_address, store, topics, groups, consumers, offsets, now_ms
             ),
             GroupRequests(settings.store, groups, offsets),
-            QueueEntries(store, consumers, filters),
+            QueueEntries(store, consumers, filters, group_filters),
             RuntimeInfo(settings, store, pulls.traffic, now_ms),
         ]
 
@@ -102,6 +120,7 @@ class ReadingSide:
     def services(self) -> list[IService]:
         """Periodic work."""
         return [
+            self._filter_file,
             Periodic(self._reactor, EXPIRY_SCAN_INTERVAL_S, self._clients.expire, "expiry of silent clients"),
             Periodic(self._reactor, LOCK_EXPIRED_S, self._locks.drop_expired, "expiry of queue locks"),
         ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.application.service import IService
 
+from rocketmq_tx.broker.admin_cleaning import CleaningRequests
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
@@ -88,6 +89,19 @@ class BrokerParts:
             self.groups,
             self.offsets,
             self.answers.store_host,
+            self.table_file("consumerFilter.json"),
+            reactor,
+            now_ms,
+        )
+        self.redelivery = RedeliverySide(
+            settings,
+            self.store,
+            self.flushes,
+            self.arrivals,
+            self.appending,
+            self.topics,
+            self.groups,
+            self.table_file("delayOffset.json"),
             reactor,
             now_ms,
         )
@@ -101,18 +115,6 @@ class BrokerParts:
             self.reading.producers,
             self.answers.store_host,
             lambda: self.store_service.was_clean,
-            reactor,
-            now_ms,
-        )
-        self.redelivery = RedeliverySide(
-            settings,
-            self.store,
-            self.flushes,
-            self.arrivals,
-            self.appending,
-            self.topics,
-            self.groups,
-            self.table_file("delayOffset.json"),
             reactor,
             now_ms,
         )
@@ -183,9 +185,14 @@ class BrokerParts:
             self.scanned_sends,
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
+            CleaningRequests(
+                self.store,
+                lambda topic: self.topics.get(topic) is not None,
+                self.store_service.retention.ask,
+            ),
             *self.reading.handlers(),
-            *self.redelivery.handlers,
             *self.transactions.handlers(),
+            *self.redelivery.handlers,
         )
         self.connections = Connections(
             self.reactor,

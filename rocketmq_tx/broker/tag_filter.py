@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rocketmq_tx.protocol.bodies.heartbeat import EXPRESSION_TAG
+
 if TYPE_CHECKING:
     from rocketmq_tx.protocol.bodies import SubscriptionData
 
 TagMatch = Callable[[int], bool]
 
+TAG_TYPES = frozenset((None, "", EXPRESSION_TAG))
+"""Types of subscriptions by tags; the others are filtered by the properties of messages."""
 ALL_TAGS = frozenset((None, "", "*"))
 CACHED_FILTERS_MAX = 10_000
 """One for each topic of each group is the normal need; more are made again."""
@@ -44,6 +48,6 @@ class TagFilters:
 
 
 def build_tag_filter(subscription: SubscriptionData) -> TagMatch | None:
-    if subscription.sub_string in ALL_TAGS:
+    if subscription.sub_string in ALL_TAGS or subscription.expression_type not in TAG_TYPES:
         return None
     return frozenset(subscription.code_set).__contains__

@@ -9,9 +9,12 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from rocketmq_tx.broker.clients import Consumers
+from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
+from rocketmq_tx.broker.filter_table import GroupFilters
 from rocketmq_tx.broker.held_pulls import HeldPulls
 from rocketmq_tx.broker.offset_moved import OffsetMovedLog
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.property_filters import PropertyFilters
 from rocketmq_tx.broker.pull_handler import PullHandler
 from rocketmq_tx.broker.pull_rules import PullRules
 from rocketmq_tx.broker.tag_filter import TagFilters
@@ -91,7 +94,15 @@ class ReadingBroker:
         self.held = HeldPulls(self.arrivals)
         self.peer: Any = FakePeer()
         moved = OffsetMovedLog(self.append, "broker-a", self.host, lambda: NOW_MS)
-        rules = PullRules(self.settings.broker, self.find_group, self.topics.get, self.consumers.find)
+        expressions = CompiledExpressions()
+        self.filters = GroupFilters(self.settings.broker, expressions.compiled, lambda: NOW_MS)
+        rules = PullRules(
+            self.settings.broker,
+            self.find_group,
+            self.topics.get,
+            self.consumers.find,
+            PropertyFilters(self.settings.broker, self.filters, expressions.compiled),
+        )
         self.pulls = PullHandler(
             self.settings, self.store, rules, TagFilters(), self.offsets, self.held, moved, at_once
         )

@@ -9,9 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.client_handlers import ClientRequests
 from rocketmq_tx.broker.clients import Consumers, Producers
+from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
 from rocketmq_tx.broker.connection_lists import ConnectionLists
+from rocketmq_tx.broker.filter_table import GroupFilters
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.notices import ConsumerNotices
+from rocketmq_tx.broker.property_filters import PropertyFilters
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.protocol.bodies import (
     ConsumerConnection,
@@ -56,13 +59,17 @@ class ClientsCase(SynchronousTestCase):
         broker = self.settings.broker
         self.topics = TopicTable(broker, MemoryFile(), lambda: NOW_MS)
         self.groups = SubscriptionGroupTable(broker, MemoryFile(), lambda: NOW_MS)
-        producers, self.consumers = Producers(), Consumers()
+        compiled = CompiledExpressions().compiled
+        self.filters = GroupFilters(broker, compiled, lambda: NOW_MS)
+        producers, self.consumers = Producers(), Consumers(self.filters.leave)
         self.clients = ClientRequests(
             producers,
             self.consumers,
             self.groups,
             self.topics,
             ConsumerNotices(broker, self.consumers),
+            self.filters,
+            PropertyFilters(broker, self.filters, compiled),
             self.clock.seconds,
             lambda: NOW_MS,
         )

@@ -267,8 +267,9 @@ class ColdReads(PullCase):
         asked: list[bool] = []
 
         def get_messages(*arguments: Any) -> Any:
-            asked.append(arguments[-1])
-            if len(asked) <= times and not arguments[-1]:
+            may_block = arguments[5]
+            asked.append(may_block)
+            if len(asked) <= times and not may_block:
                 raise WouldBlock("commitlog/0", 0, 100)
             return real(*arguments)
 
@@ -307,7 +308,7 @@ class ColdReads(PullCase):
         self.broker.send("TagA")
 
         def get_messages(*arguments: Any) -> Any:
-            raise StoreError("EIO at 0") if arguments[-1] else WouldBlock("commitlog/0", 0, 100)
+            raise StoreError("EIO at 0") if arguments[5] else WouldBlock("commitlog/0", 0, 100)
 
         self.patch(self.broker.store, "get_messages", get_messages)
         self.patch(self.broker.pulls, "_off_reactor", lambda call, error: fail(StoreError("EIO at 0")))

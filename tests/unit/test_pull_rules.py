@@ -8,6 +8,9 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.clients import ConsumerGroup
+from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
+from rocketmq_tx.broker.filter_table import GroupFilters
+from rocketmq_tx.broker.property_filters import PropertyFilters
 from rocketmq_tx.broker.pull_rules import (
     Admission,
     Outcome,
@@ -69,9 +72,12 @@ class Checks(SynchronousTestCase):
         self.groups = {"g": self.group}
         self.topics = {"t": self.topic}
         self.online = {"g": self.consumers}
+        compiled = CompiledExpressions().compiled
+        self.group_filters = GroupFilters(self.config, compiled, lambda: 1000)
+        self.filters = PropertyFilters(self.config, self.group_filters, compiled)
 
     def admit(self, **changes: Any) -> Admission:
-        rules = PullRules(self.config, self.groups.get, self.topics.get, self.online.get)
+        rules = PullRules(self.config, self.groups.get, self.topics.get, self.online.get, self.filters)
         return rules.admit(header(**changes), "10.0.0.9", 4711)
 
     def assert_refused(self, code: int, remark: str, **changes: Any) -> None:
@@ -84,7 +90,13 @@ class Checks(SynchronousTestCase):
     def test_a_broker_that_must_not_be_read_says_so_before_it_makes_a_group(self) -> None:
         self.config.broker_permission = 2
         asked: list[str] = []
-        rules = PullRules(self.config, asked.append, self.topics.get, self.online.get)  # type: ignore[arg-type]
+        rules = PullRules(
+            self.config,
+            asked.append,  # type: ignore[arg-type]
+            self.topics.get,
+            self.online.get,
+            self.filters,
+        )
         refusal = self.assertRaises(RequestRefused, rules.admit, header(), "h", 1)
         self.assertEqual(
             (refusal.code, refusal.remark, asked),
@@ -163,11 +175,76 @@ class Checks(SynchronousTestCase):
         self.admit(sub_version=4)
         self.admit(sub_version=None)
 
-    def test_property_filters_are_not_served_yet_inline_or_registered(self) -> None:
+    def subscribe(self, expression: str, version: int = 5, expression_type: str = "SQL92") -> None:
+        """By heartbeat."""
+        self.subscription = SubscriptionData("t", expression, [], [], version, expression_type)
+        self.consumers.subscriptions["t"] = self.subscription
+        self.group_filters.register("g", [self.subscription])
+
+    def test_property_filters_must_be_switched_on(self) -> None:
         remark = "The broker does not support consumer to filter message by SQL92"
-        self.assert_refused(1, remark, sys_flag=INLINE, subscription="a > 1", expression_type="SQL92")
-        self.subscription.expression_type = "SQL92"
+        inline = {"sys_flag": INLINE, "expression_type": "SQL92"}
+        for subscription in ("a > 1", "a >"):
+            self.assert_refused(1, remark, **inline, subscription=subscription)
+        self.subscribe("a > 1")
         self.assert_refused(1, remark)
+        self.config.enable_property_filter = True
+        for admission in (self.admit(), self.admit(**inline, subscription="a > 1")):
+            assert admission.wants is not None
+            self.assertEqual((admission.wants(b"a\x012"), admission.wants(b"a\x011")), (True, False))
+
+    def test_a_wrong_expression_in_a_pull_is_refused_with_the_place(self) -> None:
+        self.config.enable_property_filter = True
+        self.assert_refused(
+            23,
+            "parse the consumer's subscription failed: IN needs a property on its left (line 1, column 1)",
+            sys_flag=INLINE,
+            subscription="5 IN ('x')",
+            expression_type="SQL92",
+        )
+
+    def test_without_filter_data_of_the_heartbeat_a_registered_filter_is_not_served(self) -> None:
+        self.config.enable_property_filter = True
+        remark = "The broker's consumer filter data is not exist!Your expression may be wrong!"
+        self.subscribe("a >")
+        self.assert_refused(27, remark)
+        self.subscribe("a", expression_type="XPATH")
+        self.assert_refused(27, remark)
+
+    def test_filter_data_older_than_the_request_must_be_waited_for(self) -> None:
+        self.config.enable_property_filter = True
+        self.subscribe("a > 1", version=5)
+        self.subscription.sub_version = 6
+        self.assert_refused(28, "the consumer's consumer filter data not latest", sub_version=6)
+        self.admit(sub_version=5)
+
+    def test_types_that_nobody_knows_are_refused_instead_of_sending_everything(self) -> None:
+        self.config.enable_property_filter = True
+        self.assert_refused(
+            1,
+            "The broker does not support consumer to filter message by XPATH",
+            sys_flag=INLINE,
+            subscription="a",
+            expression_type="XPATH",
+        )
+
+    def test_retried_messages_are_filtered_by_the_expression_of_their_topic_when_that_is_set(self) -> None:
+        self.config.enable_property_filter = True
+        self.subscribe("a > 1")
+        self.topics["%RETRY%g"] = self.topic
+        self.consumers.subscriptions["%RETRY%g"] = SubscriptionData("%RETRY%g", "*", sub_version=5)
+        self.assertIsNone(self.admit(topic="%RETRY%g").wants)
+        self.config.filter_support_retry = True
+        wants = self.admit(topic="%RETRY%g").wants
+        assert wants is not None
+        self.assertTrue(wants(b"RETRY_TOPIC\x01t\x02a\x012"))
+        self.assertFalse(wants(b"RETRY_TOPIC\x01t\x02a\x011"))
+        self.assertTrue(wants(b"RETRY_TOPIC\x01other\x02a\x011"))
+        self.assertTrue(wants(b"a\x011"))
+        self.topics["%RETRY%other"] = self.topic
+        inline = {"sys_flag": INLINE, "subscription": "*"}
+        self.assertIsNone(self.admit(topic="%RETRY%other", **inline).wants)
+        self.assertIsNone(self.admit(topic="t", **inline).wants)
 
     def test_filter_classes_are_refused_instead_of_sending_everything(self) -> None:
         self.subscription.class_filter_mode = True
