@@ -130,9 +130,15 @@ class JavaClient:
         return JavaProducer(self, group)
 
     def consumer(
-        self, group: str, topic: str, expression: str = "*", name: str | None = None, **settings: Any
+        self,
+        group: str,
+        topic: str,
+        expression: str = "*",
+        name: str | None = None,
+        sql: str | None = None,
+        **settings: Any,
     ) -> JavaConsumer:
-        """A started push consumer; `name` tells members of one group apart."""
+        """A started push consumer; `name` tells members of one group apart, `sql` stands for `expression`."""
         name = name or group
         self.call(
             "start_consumer",
@@ -140,6 +146,7 @@ class JavaClient:
             group=group,
             topic=topic,
             expression=expression,
+            sql=sql,
             namesrv=self._namesrv_address,
             settings={**QUICK_CONSUMER, **settings},
         )

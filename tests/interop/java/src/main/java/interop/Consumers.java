@@ -56,12 +56,12 @@ final class Consumers {
         consumer.setNamesrvAddr(command.getString("namesrv"));
         Settings.apply(command.getJSONObject("settings"), consumer);
         Running running = new Running(consumer, command.getString("topic"));
-        consumer.subscribe(running.topic, command.getString("expression"));
+        Filters.subscribe(consumer, command);
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             running.add(messages);
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
-        consumer.start();
+        Filters.start(consumer);
         byName.put(command.getString("consumer"), running);
         return new JSONObject().fluentPut("clientId", clientOf(running).getClientId());
     }
