@@ -16,6 +16,7 @@ import java.nio.charset.StandardCharsets;
 public final class Driver {
     private final Producers producers = new Producers();
     private final Consumers consumers = new Consumers();
+    private final Transactions transactions = new Transactions();
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -56,12 +57,13 @@ public final class Driver {
             case "assigned" -> consumers.assigned(command);
             case "lag" -> consumers.lag(command);
             case "stop_consumer" -> consumers.stop(command);
-            default -> throw new IllegalArgumentException("no command " + name);
+            default -> transactions.carryOut(name, command);
         };
     }
 
     private void stopAll() {
         producers.stopAll();
+        transactions.stopAll();
         consumers.stopAll();
     }
 }
