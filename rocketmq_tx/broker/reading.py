@@ -9,6 +9,7 @@ from twisted.application.service import IService
 
 from rocketmq_tx.broker.admin_groups import GroupRequests
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.client_control import ClientControl
 from rocketmq_tx.broker.client_handlers import ClientRequests
 from rocketmq_tx.broker.clients import EXPIRY_SCAN_INTERVAL_S, Consumers, Producers
 from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
@@ -105,6 +106,7 @@ class ReadingSide:
                 broker, settings.broker_address, store, topics, groups, consumers, offsets, now_ms
             ),
             GroupRequests(settings.store, groups, offsets),
+            ClientControl(broker.broker_name, topics.get, consumers, offsets, store),
             QueueEntries(store, consumers, filters, group_filters),
             RuntimeInfo(settings, store, pulls.traffic, now_ms),
         ]

@@ -14,6 +14,7 @@ from rocketmq_tx.protocol.codes import ResponseCode, SerializeType
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
+from rocketmq_tx.protocol.header_fields import Header
 from rocketmq_tx.protocol.message_ids import pack_host
 from rocketmq_tx.store.append import Placed
 
@@ -38,8 +39,12 @@ class SendAnswers:
 
     def refused(self, frame: Frame, refusal: RequestRefused) -> bytes:
         """The message was not stored."""
-        answer = frame.answer(refusal.code, refusal.remark)
-        answer.ext_fields = dict(self._region)
+        return self.answer(frame, refusal.code, refusal.remark)
+
+    def answer(self, frame: Frame, code: int, remark: str | None, header: Header | None = None) -> bytes:
+        """Any answer to a send, with what every one of them carries."""
+        answer = frame.answer(code, remark, header)
+        answer.ext_fields = {**(answer.ext_fields or {}), **self._region}
         return encode_frame(answer)
 
     def stored(self, frame: Frame, status: ResponseCode, queue_id: int, placed: Sequence[Placed]) -> bytes:
