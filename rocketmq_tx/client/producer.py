@@ -78,7 +78,9 @@ class Producer(Service):
         reactor: Any,
         settings: ProducerSettings | None = None,
         environment: Environment | None = None,
+        handlers: tuple[object, ...] = (),
     ) -> None:
+        """`handlers` serve what brokers ask of a producer."""
         problem = group_problem(group)
         if problem is not None:
             raise OperatorError(problem)
@@ -88,6 +90,7 @@ class Producer(Service):
         self._session = Session(
             namesrv_addresses,
             reactor,
+            handlers=handlers,
             describe=self._describe,
             producer_group=group,
             new_topic_queue_count=self._settings.default_topic_queue_nums,
