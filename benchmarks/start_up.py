@@ -1,0 +1,85 @@
+"""How long from starting a broker's process to its first accepted send.
+
+    python -m benchmarks.start_up [--rounds N]
+
+Each round starts a broker with an empty store in a temporary folder and tries to send until SEND_OK comes
+back; the topic exists at start (BenchmarkTest). Printed are median, minimum and maximum, and the anonymous
+memory of the process then. Compiled modules are assumed: the first round is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.child_broker import STOP_TIMEOUT_S, TWISTD, free_port
+from benchmarks.raw_send import Connection, encode_send
+
+TRY_AGAIN_S = 0.002
+GIVE_UP_S = 20.0
+
+
+def first_send_s(address: tuple[str, int], began_s: float) -> float:
+    """Seconds from `began_s` to the first SEND_OK."""
+    frame = encode_send("BenchmarkTest", 0, 1, b"x" * 128)
+    while time.perf_counter() < began_s + GIVE_UP_S:
+        try:
+            connection = Connection(address, [frame], 1)
+        except ConnectionRefusedError:
+            time.sleep(TRY_AGAIN_S)
+            continue
+        connection.send(1)
+        while not connection.receive():
+            pass
+        if connection.refused:
+            raise RuntimeError("the first send was refused")
+        return time.perf_counter() - began_s
+    raise TimeoutError(f"no SEND_OK within {GIVE_UP_S} s")
+
+
+def anonymous_mib(pid: int) -> float:
+    """Memory that belongs to the process alone, from /proc."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def one_round() -> tuple[float, float]:
+    """(seconds to the first SEND_OK, MiB)."""
+    with tempfile.TemporaryDirectory(prefix="bench-start-") as folder:
+        port = free_port()
+        file = Path(folder, "broker.properties")
+        file.write_text(f"brokerIP1=127.0.0.1\nlistenPort={port}\nstorePathRootDir={folder}/store\n")
+        command = [*TWISTD, "-n", "--pidfile=", f"--logfile={folder}/log", "rocketmq-broker", "-c", str(file)]
+        began_s = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+        try:
+            return first_send_s(("127.0.0.1", port), began_s), anonymous_mib(child.pid)
+        finally:
+            child.terminate()
+            child.wait(STOP_TIMEOUT_S)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    one_round()
+    rounds = [one_round() for _ in range(options.rounds)]
+    seconds = sorted(first for first, _ in rounds)
+    print(
+        f"first accepted send after {statistics.median(seconds):.3f} s "
+        f"({seconds[0]:.3f} - {seconds[-1]:.3f}, {len(rounds)} rounds), "
+        f"{statistics.median(mib for _, mib in rounds):.0f} MiB anonymous memory"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
