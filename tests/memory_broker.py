@@ -92,6 +92,7 @@ class MemoryBroker:
             self.parts.store_service,
             self.parts.tables_service,
             self.parts.redelivery.schedule,
+            self.parts.timers,
         ]
         for service in self._services:
             service.startService()

@@ -6,7 +6,7 @@ properties are its own followed by those of the batch. Facts: `spec/store.yaml` 
 
 from __future__ import annotations
 
-from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.errors import MessageError
 from rocketmq_tx.protocol import property_names as prop
@@ -56,6 +56,7 @@ def batch_messages(
     messages = []
     for flag, item_body, own in items:
         stored = send_rules.check_properties(join_properties(own, appended), max_message_size)
+        timer_rules.check_batch_member(stored)
         properties = unpack_properties(stored)
         messages.append(
             NewMessage(

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from twisted.python.failure import Failure
 
-from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import Answer, SendHandler
@@ -42,7 +42,12 @@ PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
-_SPECIAL_PROPERTIES = (prop.DELAY, prop.TRANSACTION_PREPARED, prop.INNER_MULTI_DISPATCH)
+_SPECIAL_PROPERTIES = (
+    prop.DELAY,
+    prop.TRANSACTION_PREPARED,
+    prop.INNER_MULTI_DISPATCH,
+    *timer_rules.TIMES,
+)
 
 
 class Plan(NamedTuple):

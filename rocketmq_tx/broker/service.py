@@ -31,10 +31,13 @@ from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.tables_service import TablesService
+from rocketmq_tx.broker.timer_service import TimerService
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transactions import Transactions
+from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.codes import SerializeType
 from rocketmq_tx.protocol.send_scan import SendScanner
 from rocketmq_tx.remoting.caller import RemotingClient
@@ -115,6 +118,20 @@ class BrokerParts:
             self.reading.producers,
             self.answers.store_host,
             lambda: self.store_service.was_clean,
+            reactor,
+            now_ms,
+        )
+        self.timers = TimerService(
+            settings.store,
+            self.store,
+            disk,
+            self.appending,
+            self.flushes,
+            self.arrivals,
+            WarmReads(self.store, off_reactor(reactor)),
+            OwnThread(reactor, "timers"),
+            self.answers.store_host,
+            lambda: self.topics.ensure(names.TIMER_TOPIC, 2),
             reactor,
             now_ms,
         )
@@ -226,6 +243,7 @@ class BrokerParts:
             self.store_service,  # recovery is over before anybody can connect; closed last
             self.tables_service,
             self.redelivery.schedule,
+            self.timers,
             self.caller,
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol import property_names as prop
@@ -46,6 +46,8 @@ def single_message(
         delay_level_max=len(delays_ms),
         reject_transactions_of=broker.broker_ip1 if broker.reject_transaction_message else None,
     )
+    if dead_letter_topic is None:
+        placement = timer_rules.timed(placement, now_ms, broker.timer_max_delay_sec)
     stored = send_rules.stored_properties(placement.properties, len(body), store.max_message_size)
     message = NewMessage(
         placement.topic,

@@ -454,10 +454,11 @@ class BrokerConfig:
     timer_max_delay_sec: int = key(
         "timerMaxDelaySec",
         259200,
-        "Longest delay of messages that carry their own delivery time.",
+        "Longest delay of messages that carry their own delivery time (TIMER_DELIVER_MS); a year at most.",
         unit="s",
+        high=31_536_000,
+        runtime=LIVE,
         origin=OURS,
-        no_effect="messages with their own delivery time are not built yet; delay levels work",
     )
 
     @property

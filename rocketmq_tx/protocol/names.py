@@ -16,6 +16,7 @@ BENCHMARK_TOPIC: Final = "BenchmarkTest"
 TRANSACTION_HALF_TOPIC: Final = "RMQ_SYS_TRANS_HALF_TOPIC"
 TRANSACTION_OP_TOPIC: Final = "RMQ_SYS_TRANS_OP_HALF_TOPIC"
 TRANSACTION_GIVEN_UP_TOPIC: Final = "TRANS_CHECK_MAX_TIME_TOPIC"
+TIMER_TOPIC: Final = "rmq_sys_wheel_timer"
 TRACE_TOPIC: Final = "RMQ_SYS_TRACE_TOPIC"
 SELF_TEST_TOPIC: Final = "SELF_TEST_TOPIC"
 OFFSET_MOVED_TOPIC: Final = "OFFSET_MOVED_EVENT"
@@ -51,7 +52,7 @@ SEND_FORBIDDEN_TOPICS = frozenset(
         OFFSET_MOVED_TOPIC,
     }
 )
-"""No client may send to these."""
+"""No client may send to these, as Apache has it; nor may they to the timer topic."""
 
 # -- groups with a meaning ---------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ def _loose_problem(kind: str, name: str | None, max_chars: int) -> str | None:
 
 def check_send_allowed(topic: str) -> None:
     """Refuses sends to topics that only the broker itself writes."""
-    if topic in SEND_FORBIDDEN_TOPICS:
+    if topic in SEND_FORBIDDEN_TOPICS or topic == TIMER_TOPIC:
         raise RequestRefused(_NO_PERMISSION, f"Sending message to topic[{topic}] is forbidden.")
 
 

@@ -25,6 +25,7 @@ from rocketmq_tx.store.timer_entries import (
     after_ms,
     due_ms_of,
     entry_offset,
+    pack_entry,
 )
 from rocketmq_tx.store.timer_manifest import Claim, RunFacts, TimerManifest
 from rocketmq_tx.store.timer_runs import BLOCK_ENTRIES, Merge, Run
@@ -59,6 +60,8 @@ class TimerIndex:
         self._file = JsonFile(disk, f"{directory}/manifest.json", notice)
         self._spill_entries = spill_entries
         self._runs_max = runs_max
+        self.in_force: Callable[[], Sequence[Entry]] = tuple
+        """Taken and done, but to be taken again after a restart: cancellations that may still find theirs."""
         self._forget()
 
     def _forget(self) -> None:
@@ -75,8 +78,6 @@ class TimerIndex:
         self._heap_is_newest = True
         """Whether the heap holds nothing that was entered before."""
         self._out: list[Entry] = []
-        self.in_force: Sequence[Entry] = ()
-        """Taken and done, but to be taken again after a restart: cancellations that may still find theirs."""
         self._runs: list[Run] = []
         self._heads: list[tuple[Entry, int, Run]] = []
         self._claims: list[Claim] = []
@@ -141,9 +142,14 @@ class TimerIndex:
             self._claims.append(claim)
         self.void_below = max(self.void_below, void_below)
 
-    def begin_anew(self) -> None:
-        """Forgets every entry, but not which messages are done with; intake begins at the first message."""
-        claims = [*self._claims, self.position()]
+    def begin_anew(self, wrong: Entry = AFTER_ALL) -> None:
+        """Forgets every entry, but not which messages are done with; intake begins at the first message.
+
+        `wrong` is an entry that did not fit its record: nothing that is due then or later counts as done.
+        """
+        before, log_offset = self.position()
+        before = min(before, pack_entry(due_ms_of(wrong), 0, 0))
+        claims = [*self._claims, Claim(before, log_offset)]
         void_below, next_run = self.void_below, self._next_run
         obsolete = [*self._obsolete, *(run.path for run in self._runs)]
         if self._merge is not None:
@@ -209,7 +215,7 @@ class TimerIndex:
 
     def position(self) -> Claim:
         """Which of the messages entered so far are done with."""
-        return Claim(min([self._least(), *self._out, *self.in_force]), self.entered_to)
+        return Claim(min([self._least(), *self._out, *self.in_force()]), self.entered_to)
 
     @property
     def pending(self) -> int:
@@ -309,7 +315,7 @@ class TimerIndex:
             self.void_below,
             self._moving_below,
             self._next_run,
-            tuple(self.in_force),
+            tuple(self.in_force()),
             tuple(
                 RunFacts(_number(run.path), run.count, run.position, run.oldest, run.moved_to)
                 for run in self._runs

@@ -1,0 +1,506 @@
+"""Messages with a delivery time of their own, on a broker in memory: in time, once, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.errors import StoreUnavailable
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
+from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.protocol.properties import encode_properties
+from tests.memory_broker import BEGAN_MS, MemoryBroker
+
+TIMER = "rmq_sys_wheel_timer"
+MANIFEST = "/store/timers/manifest.json"
+DAY_S = 86_400
+HOUR_S = 3600
+MAX_REMARK = (
+    "timer message illegal, the delay time should not be bigger than the max delay 259200000ms; "
+    "or if set del msg, the delay time should be bigger than the current time"
+)
+
+
+class TimerCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.broker = MemoryBroker()
+
+    def send(self, body: bytes, key: str = "", topic: str = "Orders", **properties: Any) -> Frame:
+        pairs = {"UNIQ_KEY": key or body.decode(), **{name: str(value) for name, value in properties.items()}}
+        return self.broker.send(body, topic=topic, properties=pairs)
+
+    def later(self, body: bytes, seconds: float, **properties: Any) -> None:
+        """A message that is due so many seconds from now."""
+        answer = self.send(body, TIMER_DELIVER_MS=self.broker.now_ms() + round(seconds * 1000), **properties)
+        self.assertEqual(answer.code, 0, answer.remark)
+
+    def cancel(self, key: str, deliver_ms: int, topic: str = "Orders") -> Frame:
+        return self.send(
+            b"0", key=f"cancel {key}", topic=topic, TIMER_DEL_UNIQKEY=key, TIMER_DELIVER_MS=deliver_ms
+        )
+
+    def waited(self, seconds: float) -> list[bytes]:
+        self.broker.pass_time(seconds)
+        return self.broker.bodies()
+
+    @property
+    def pending(self) -> int:
+        return self.broker.parts.timers.index.pending
+
+
+class InTime(TimerCase):
+    def test_each_property_says_the_time_and_the_message_comes_then_and_not_before(self) -> None:
+        for properties in (
+            {"TIMER_DELAY_SEC": 2},
+            {"TIMER_DELAY_MS": 2000},
+            {"TIMER_DELIVER_MS": BEGAN_MS + 2000},
+            {"TIMER_DELAY_SEC": 2, "TIMER_DELAY_MS": 1, "TIMER_DELIVER_MS": 1},
+        ):
+            self.broker = MemoryBroker()
+            self.assertEqual(self.send(b"x", **properties).code, 0)
+            self.assertEqual(self.waited(1.999), [])
+            self.assertEqual(self.waited(0.001), [b"x"])
+            self.assertEqual(self.broker.records()[0].store_timestamp, BEGAN_MS + 2000)
+
+    def test_messages_come_in_the_order_of_their_times(self) -> None:
+        for number in (5, 3, 9, 1, 7):
+            self.later(b"%d" % number, number)
+        self.later(b"soon", 0.02)
+
+        self.assertEqual(self.waited(0.02), [b"soon"])
+        self.assertEqual(self.waited(10), [b"soon", b"1", b"3", b"5", b"7", b"9"])
+        self.assertEqual(self.pending, 0)
+
+    def test_a_delivered_message_is_what_was_sent_and_tells_of_its_delay(self) -> None:
+        self.broker.send(
+            b"body",
+            queue_id=2,
+            flag=7,
+            properties={"UNIQ_KEY": "k", "KEYS": "a b", "TAGS": "t", "mine": "1", "TIMER_DELAY_SEC": "1"},
+        )
+        (waiting,) = self.broker.records(TIMER)
+        self.broker.pass_time(1)
+
+        (record,) = self.broker.records()
+        self.assertEqual((record.queue_id, record.flag, record.body), (2, 7, b"body"))
+        self.assertEqual(record.properties, waiting.properties)
+        properties = record.property_map
+        self.assertEqual(properties["TIMER_OUT_MS"], str(BEGAN_MS + 1000))
+        self.assertEqual((properties["REAL_TOPIC"], properties["REAL_QID"]), ("Orders", "2"))
+        self.assertEqual((record.born_timestamp, record.store_timestamp), (BEGAN_MS, BEGAN_MS + 1000))
+        for key in ("k", "a", "b"):
+            found = self.broker.parts.store.query_by_key("Orders", key, 8, 0, BEGAN_MS * 2)
+            self.assertEqual(len(decode_records(found.body)), 1)
+
+    def test_a_time_that_has_passed_is_no_delay(self) -> None:
+        for properties in (
+            {"TIMER_DELIVER_MS": BEGAN_MS - 5},
+            {"TIMER_DELAY_SEC": 0},
+            {"TIMER_DELAY_MS": -3},
+        ):
+            self.assertEqual(self.send(b"x", **properties).code, 0)
+        self.assertEqual(len(self.broker.bodies()), 3)
+        self.assertEqual(self.broker.records(TIMER), [])
+
+    def test_a_delay_level_comes_first(self) -> None:
+        self.send(b"x", DELAY=1, TIMER_DELAY_SEC=60)
+        self.assertEqual(self.waited(1), [b"x"])
+
+    def test_a_message_that_was_delivered_once_is_not_delayed_again(self) -> None:
+        self.send(b"x", TIMER_DELAY_SEC=60, TIMER_OUT_MS=BEGAN_MS)
+        self.assertEqual(self.broker.bodies(), [b"x"])
+
+    def test_a_held_pull_is_answered_by_a_delivery(self) -> None:
+        heard: list[float] = []
+        self.send(b"makes the topic")
+        self.broker.parts.arrivals.watch("Orders", 0, lambda: heard.append(self.broker.clock.seconds()))
+        self.later(b"x", 1)
+        self.broker.pass_time(0.5)
+        self.broker.pass_time(0.5)
+        self.assertEqual([round(second, 3) for second in heard], [1.0])
+
+    def test_a_crowd_comes_in_bounded_turns(self) -> None:
+        for number in range(1000):
+            self.later(b"%d" % number, 1)
+        batches = []
+        append = self.broker.parts.appending.append
+
+        def counted(messages: Any, now_ms: int, whole: bool = False) -> Any:
+            batches.append(len(messages))
+            return append(messages, now_ms, whole)
+
+        self.broker.parts.appending.append = counted  # type: ignore[method-assign]
+        self.broker.pass_time(1)
+        self.assertLessEqual(max(batches), 128)
+        self.assertEqual(self.broker.bodies(), [b"%d" % number for number in range(1000)])
+
+    def test_an_idle_timer_does_nothing(self) -> None:
+        self.later(b"x", 1)
+        self.broker.pass_time(1)
+        for _ in range(10):
+            self.broker.pass_time(1)
+        due = sorted(
+            call.getTime() - self.broker.clock.seconds()
+            for call in self.broker.clock.getDelayedCalls()
+            if "Periodic" in repr(call.func) and call.func.__self__.name == "timer messages"
+        )
+        self.assertGreater(due[0], 1000)
+
+    def test_the_timer_topic_is_there_once_it_is_needed_and_takes_no_sends(self) -> None:
+        self.assertIsNone(self.broker.parts.topics.get(TIMER))
+        self.later(b"x", 1)
+        self.broker.pass_time(0.01)
+        self.assertIsNotNone(self.broker.parts.topics.get(TIMER))
+
+        answer = self.broker.send(b"x", topic=TIMER)
+
+        self.assertEqual(answer.code, 16)
+
+
+class Refused(TimerCase):
+    def test_a_delay_beyond_the_maximum_is_refused_in_apaches_words(self) -> None:
+        day_3_ms = 3 * DAY_S * 1000
+        for properties, code in (
+            ({"TIMER_DELAY_SEC": 3 * DAY_S}, 0),
+            ({"TIMER_DELAY_SEC": 3 * DAY_S + 1}, 13),
+            ({"TIMER_DELAY_MS": day_3_ms + 1}, 13),
+            ({"TIMER_DELIVER_MS": BEGAN_MS + day_3_ms + 1}, 13),
+            ({"TIMER_DELIVER_MS": "soon"}, 13),
+            ({"TIMER_DELAY_SEC": "9" * 30}, 13),
+        ):
+            answer = self.send(b"x", **properties)
+            self.assertEqual(answer.code, code)
+            if code:
+                self.assertEqual(answer.remark, MAX_REMARK)
+
+    def test_the_maximum_is_what_the_configuration_says_up_to_a_year(self) -> None:
+        self.broker = MemoryBroker(timerMaxDelaySec=365 * DAY_S)
+        self.later(b"x", 364 * DAY_S)
+        for _ in range(363):
+            self.broker.pass_time(DAY_S)
+        self.assertEqual(self.waited(DAY_S - 0.01), [])
+        self.assertEqual(self.waited(0.01), [b"x"])
+
+    def test_a_batch_with_a_delivery_time_is_refused(self) -> None:
+        item = b"x"
+        own = encode_properties({"TIMER_DELAY_SEC": "5"}).encode()
+        size = 4 + 4 + 4 + 4 + 4 + len(item) + 2 + len(own)
+        body = b"".join(
+            (
+                size.to_bytes(4, "big"), bytes(12), len(item).to_bytes(4, "big"), item,
+                len(own).to_bytes(2, "big"), own,
+            )
+        )  # fmt: skip
+        header = SendMessageRequestHeaderV2(
+            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
+            queue_id=0, sys_flag=0, born_timestamp=0, flag=0, properties="", batch=True,
+        )  # fmt: skip
+
+        answer = self.broker.ask(Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, body))
+
+        self.assertEqual(answer.code, 13)
+
+
+class Cancelling(TimerCase):
+    def test_a_cancelled_message_does_not_come_nor_does_the_cancellation(self) -> None:
+        due_ms = BEGAN_MS + 5000
+        for name, key in (("one", "one"), ("two", "Orders+two")):
+            self.send(name.encode(), TIMER_DELIVER_MS=due_ms)
+            self.broker.pass_time(0.1)
+            self.assertEqual(self.cancel(key, due_ms).code, 0)
+        self.later(b"three", 4.8)
+
+        self.assertEqual(self.waited(10), [b"three"])
+        self.assertEqual((self.pending, self.waited(10)), (0, [b"three"]))
+
+    def test_a_second_more_or_less_does_not_matter(self) -> None:
+        for number, off_ms in enumerate((-1000, 999, 1000, -1001, 1001)):
+            self.send(b"%d" % number, TIMER_DELIVER_MS=BEGAN_MS + 5000)
+            self.cancel(str(number), BEGAN_MS + 5000 + off_ms)
+        self.assertEqual(self.waited(10), [b"3", b"4"])
+
+    def test_a_cancellation_of_a_topic_finds_no_message_of_another(self) -> None:
+        self.send(b"x", topic="Other", TIMER_DELIVER_MS=BEGAN_MS + 5000)
+        self.cancel("x", BEGAN_MS + 5000)
+        self.broker.pass_time(6)
+        self.assertEqual(self.broker.bodies("Other"), [b"x"])
+
+    def test_a_cancellation_in_the_last_second_finds_its_message(self) -> None:
+        self.send(b"x", TIMER_DELIVER_MS=BEGAN_MS + 5000)
+        self.broker.pass_time(4.9)
+        self.cancel("x", BEGAN_MS + 5000)
+        self.assertEqual(self.waited(1), [])
+
+    def test_a_cancellation_after_the_delivery_is_refused(self) -> None:
+        self.send(b"x", TIMER_DELIVER_MS=BEGAN_MS + 1000)
+        self.assertEqual(self.waited(1), [b"x"])
+
+        answer = self.cancel("x", BEGAN_MS + 1000)
+
+        self.assertEqual((answer.code, answer.remark), (13, MAX_REMARK))
+
+    def test_a_cancellation_in_force_outlives_a_restart_and_a_kill(self) -> None:
+        for ended in ("restarted", "killed"):
+            self.broker = MemoryBroker()
+            self.send(b"x", TIMER_DELIVER_MS=BEGAN_MS + 5000)
+            self.cancel("x", BEGAN_MS + 5000)
+            self.later(b"y", 4.2)
+            self.broker.pass_time(3.9)
+            for _ in range(3):
+                self.broker.pass_time(0.2)
+            self.assertEqual(len(self.broker.parts.timers._delivery.cancellations), 1)
+            if ended == "killed":
+                self.broker.pass_time(0.0)
+            self.broker = getattr(self.broker, ended)()
+            self.assertEqual(self.waited(5)[:1], [b"y"])
+            self.assertNotIn(b"x", self.broker.bodies())
+            self.broker.pass_time(5)
+            self.assertEqual(len(self.broker.parts.timers._delivery.cancellations), 0)
+
+
+class Clocks(TimerCase):
+    def test_a_clock_that_is_set_forward_brings_what_is_due_by_it(self) -> None:
+        self.later(b"soon", HOUR_S - 1)
+        self.later(b"late", HOUR_S + 100)
+        self.broker.pass_time(1)
+
+        self.broker.set_by_ms += HOUR_S * 1000
+
+        self.assertEqual(self.waited(1.1), [b"soon"])
+
+    def test_a_clock_that_is_set_back_delays_until_it_shows_the_time(self) -> None:
+        self.later(b"x", 10)
+        self.broker.pass_time(1)
+        self.broker.set_by_ms -= HOUR_S * 1000
+        self.assertEqual(self.waited(HOUR_S), [])
+        self.assertEqual(self.waited(9), [b"x"])
+        self.later(b"y", 2)
+        self.assertEqual(self.waited(1.9), [b"x"])
+        self.assertEqual(self.waited(0.1), [b"x", b"y"])
+
+
+class Restarts(TimerCase):
+    def test_what_became_due_while_the_broker_was_down_comes_at_its_start(self) -> None:
+        for seconds in (1, 5, 50):
+            self.later(b"%d" % seconds, seconds)
+        for ended in ("restarted", "killed"):
+            broker = self.broker
+            broker.pass_time(0.5)
+            broker.set_by_ms += 10_000
+            self.broker = getattr(broker, ended)()
+            self.assertEqual(self.waited(0.1), [b"1", b"5"])
+        self.assertEqual(self.waited(50), [b"1", b"5", b"50"])
+
+    @given(
+        st.lists(st.integers(0, 400), min_size=1, max_size=20),
+        st.lists(st.tuples(st.integers(0, 120), st.sampled_from(["run", "restart", "kill"])), max_size=6),
+    )
+    @settings(deadline=None, max_examples=30)
+    def test_restarts_in_any_state_deliver_each_message_once_and_kills_at_least_once(
+        self, times: list[int], steps: list[tuple[int, str]]
+    ) -> None:
+        self.broker = MemoryBroker()
+        for number, tenths in enumerate(times):
+            self.later(b"%d" % number, tenths / 10)
+        kills = 0
+        for tenths, what in steps:
+            self.broker.pass_time(tenths / 10)
+            if what == "restart":
+                self.broker = self.broker.restarted()
+            elif what == "kill":
+                kills += 1
+                self.broker = self.broker.killed()
+        bodies = self.waited(41)
+
+        self.assertEqual(set(bodies), {b"%d" % number for number in range(len(times))})
+        if not kills:
+            self.assertEqual(len(bodies), len(times))
+
+    def test_a_kill_repeats_nothing_that_was_delivered_more_than_a_second_ago(self) -> None:
+        for number in range(20):
+            self.later(b"%d" % number, number)
+        for _ in range(100):
+            self.broker.pass_time(0.1)
+        self.broker = self.broker.killed()
+        bodies = self.waited(20)
+        self.assertEqual(set(bodies), {b"%d" % number for number in range(20)})
+        self.assertLessEqual(len(bodies), 22)
+
+    def test_without_its_files_the_timer_finds_in_the_log_what_is_done_with(self) -> None:
+        for number in range(20):
+            self.later(b"%d" % number, number)
+        for _ in range(20):
+            self.broker.pass_time(0.5)
+        self.broker.stop()
+        self.broker.disk.remove_tree("/store/timers")
+
+        self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms())
+
+        self.assertEqual(self.waited(20), [b"%d" % number for number in range(20)])
+
+    def test_an_index_that_does_not_fit_the_log_is_built_anew_while_running(self) -> None:
+        self.later(b"a", 5)
+        self.later(b"b", 6)
+        self.broker.pass_time(0.1)
+        self.broker.stop()
+        disk = self.broker.disk
+        path = "/store/timers/0000000001"
+        entries = disk.open(path).pread(40, 0)
+        disk.put(path, entries[:8] + entries[28:36] + entries[16:20] + entries[20:])
+
+        self.broker = MemoryBroker(disk, self.broker.now_ms())
+
+        self.assertEqual(sorted(set(self.waited(10))), [b"a", b"b"])
+
+    def test_a_slave_delivers_nothing_until_it_is_the_master(self) -> None:
+        self.later(b"1", 1)
+        self.later(b"2", 9)
+        self.assertEqual(self.waited(6), [b"1"])
+        self.broker.stop()
+        self.broker.disk.remove_tree("/store/timers")  # a slave has the log alone
+        self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms(), brokerRole="SLAVE", brokerId=1)
+        self.assertEqual(self.waited(10), [b"1"])
+        self.assertTrue(self.broker.parts.timers.appended_again_before(1 << 40).called)
+
+        self.broker.settings.store.broker_role = BrokerRole.ASYNC_MASTER
+        self.broker.parts.timers.role_changed()
+
+        self.assertEqual(self.waited(0.1), [b"1", b"2"])
+        self.broker.settings.store.broker_role = BrokerRole.SLAVE
+        self.broker.parts.timers.role_changed()
+        self.assertEqual(self.waited(10), [b"1", b"2"])
+
+
+class Trouble(TimerCase):
+    def test_while_the_store_takes_nothing_messages_wait_and_then_come_once(self) -> None:
+        self.later(b"x", 1)
+        self.broker.pass_time(0.5)
+        self.broker.parts.store.refuse("test", "no room")
+        self.assertEqual(self.waited(3), [])
+
+        self.broker.parts.store.accept("test")
+
+        self.assertEqual(self.waited(1.1), [b"x"])
+
+    def test_a_message_that_cannot_be_delivered_keeps_no_other_from_it(self) -> None:
+        self.broker = MemoryBroker(maxMessageSize=4 << 20)
+        self.later(b"bad", 1)
+        self.later(b"good", 1)
+        real = self.broker.parts.store.record_at
+
+        def damaged(offset: int, may_block: bool = True) -> bytes:
+            data = real(offset, may_block)
+            return data.replace(b"REAL_QID\x010", b"REAL_QID\x01x") if b"bad" in data else data
+
+        self.broker.parts.store.record_at = damaged  # type: ignore[method-assign]
+
+        self.assertEqual(self.waited(2), [b"good"])
+        self.assertEqual(self.pending, 0)
+
+    def test_cold_records_are_read_in_a_thread(self) -> None:
+        self.later(b"x", 1)
+        self.broker.pass_time(0.5)
+        disk = self.broker.disk
+        disk.cold |= {path for path in disk.nodes if "/commitlog/" in path}
+        self.assertEqual(self.waited(1), [b"x"])
+
+    def test_a_timer_that_cannot_save_delivers_all_the_same(self) -> None:
+        self.broker.disk.fail("write", "/timers/", errno.ENOSPC)
+        self.later(b"x", 1)
+        for _ in range(5):
+            self.broker.pass_time(1)
+        self.assertEqual(self.broker.bodies(), [b"x"])
+        self.broker.disk.heal()
+        self.broker.pass_time(2)
+        self.assertIsNotNone(self.broker.disk.file_size(MANIFEST))
+
+    def test_a_stop_that_cannot_save_is_a_stop(self) -> None:
+        self.later(b"x", 1)
+        self.broker.pass_time(0.1)
+        self.broker.disk.fail("write", "/timers/", errno.ENOSPC)
+        self.broker.stop()
+        self.broker.disk.heal()
+        self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms())
+        self.assertEqual(self.waited(1), [b"x"])
+
+
+class OldSegments(TimerCase):
+    """Segments are deleted after fileReservedTime; what waits in them does not go with them."""
+
+    def test_a_pending_message_outlives_its_segment(self) -> None:
+        self.later(b"x", 100)
+        self.later(b"y", 50)
+        self.later(b"soon", 1)
+        self.broker.pass_time(2)
+        end = self.broker.parts.store.written_to
+
+        done = self.broker.parts.timers.appended_again_before(end)
+        self.assertFalse(done.called)
+        self.broker.pass_time(0.1)
+        self.broker.pass_time(1.1)
+
+        self.assertTrue(done.called)
+        again = [record for record in self.broker.records(TIMER) if record.commit_log_offset >= end]
+        waiting = [record for record in again if record.queue_id == 0]
+        self.assertEqual([record.body for record in waiting], [b"y", b"x"])
+        self.assertEqual(waiting[0].property_map["TIMER_ROLL_TIMES"], "1")
+        self.assertEqual(self.waited(100), [b"soon", b"y", b"x"])
+
+    def test_restarts_and_lost_files_after_that_change_nothing(self) -> None:
+        for loses_files in (False, True):
+            self.broker = MemoryBroker()
+            for number in range(300):
+                self.later(b"%d" % number, 50 + number % 7)
+            self.broker.pass_time(2)
+            done = self.broker.parts.timers.appended_again_before(self.broker.parts.store.written_to)
+            for _ in range(10):
+                self.broker.pass_time(1)
+            self.assertTrue(done.called)
+            self.broker.stop()
+            if loses_files:
+                self.broker.disk.remove_tree("/store/timers")
+            self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms())
+            self.assertEqual(len(self.waited(60)), 300)
+
+    def test_a_broker_that_stops_in_between_says_so_and_goes_on_when_asked_again(self) -> None:
+        for number in range(1000):
+            self.later(b"%d" % number, 50)
+        self.broker.pass_time(2)
+        end = self.broker.parts.store.written_to
+        done: Deferred[None] = self.broker.parts.timers.appended_again_before(end)
+        self.broker.clock.advance(0)
+        self.broker.clock.advance(0)
+
+        self.broker = self.broker.restarted()
+
+        self.failureResultOf(done, StoreUnavailable)
+        again = self.broker.parts.timers.appended_again_before(end)
+        for _ in range(5):
+            self.broker.pass_time(1)
+        self.successResultOf(again)
+        self.assertEqual(len(self.waited(50)), 1000)
+
+    def test_it_waits_while_the_store_takes_nothing(self) -> None:
+        self.later(b"x", 100)
+        self.broker.pass_time(1)
+        self.broker.parts.store.refuse("test", "full")
+        done = self.broker.parts.timers.appended_again_before(self.broker.parts.store.written_to)
+        self.broker.pass_time(3)
+        self.assertFalse(done.called)
+        self.broker.parts.store.accept("test")
+        for _ in range(4):
+            self.broker.pass_time(1)
+        self.assertTrue(done.called)
+
+    def test_nothing_to_do_is_done_soon(self) -> None:
+        done = self.broker.parts.timers.appended_again_before(0)
+        self.broker.pass_time(0.1)
+        self.assertTrue(done.called)
