@@ -296,10 +296,10 @@ def kill_rounds(
                 summary.recovery_s.append(took)
                 summary.records_walked.append(broker.records_walked())
                 if tell:
+                    walked = summary.records_walked[-1]
                     print(
                         f"round {number}: {len(acknowledged):,} acknowledged in {seconds:.2f} s, "
-                        f"started again in {took:.2f} s by looking at {summary.records_walked[-1]:,} records, "
-                        "all there",
+                        f"started again in {took:.2f} s by looking at {walked:,} records, all there",
                         flush=True,
                     )
             read_back(broker.port, summary.acknowledged)
