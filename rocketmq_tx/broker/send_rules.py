@@ -27,6 +27,11 @@ from rocketmq_tx.protocol.flags import (
 from rocketmq_tx.protocol.header_fields import read_int
 from rocketmq_tx.protocol.properties import MAX_PROPERTIES_BYTES, encode_properties
 
+# Plain numbers: an operation on flags of an enum costs a microsecond, and there are several in each send.
+_WRITE = int(Perm.WRITE)
+_COMMITTED = int(SysFlag.TRANSACTION_COMMIT)
+_NOT_HOST_BITS = ~int(SysFlag.BORNHOST_V6 | SysFlag.STOREHOST_V6)
+
 # -- checks before anything is known of the topic ----------------------------------------------------------
 
 
@@ -35,7 +40,7 @@ def check_broker(broker: BrokerConfig, now_ms: int) -> None:
     if now_ms < broker.start_accept_send_request_time_stamp:
         remark = f"broker unable to service, until {broker.start_accept_send_request_time_stamp}"
         raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark)
-    if not broker.broker_permission & Perm.WRITE:
+    if not broker.broker_permission & _WRITE:
         remark = f"the broker[{broker.broker_ip1}] sending message is forbidden"
         raise RequestRefused(ResponseCode.NO_PERMISSION, remark)
 
@@ -65,7 +70,7 @@ def check_queue(config: TopicConfig, queue_id: int, producer: str) -> None:
     if queue_id >= max(config.write_queue_nums, config.read_queue_nums):
         remark = f"request queueId[{queue_id}] is illegal, {describe(config)} Producer: {producer}"
         raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark)
-    if not config.perm & Perm.WRITE:
+    if not config.perm & _WRITE:
         remark = f"the topic[{config.topic_name}] sending message is forbidden"
         raise RequestRefused(ResponseCode.NO_PERMISSION, remark)
 
@@ -163,7 +168,7 @@ def place(
 
 def own_sys_flag(sys_flag: int) -> int:
     """A sender's sysFlag without the bits that say how long our own host fields are."""
-    return sys_flag & ~(SysFlag.BORNHOST_V6 | SysFlag.STOREHOST_V6)
+    return sys_flag & _NOT_HOST_BITS
 
 
 def delay_level(properties: dict[str, str], sys_flag: int, level_max: int) -> int:
@@ -176,7 +181,7 @@ def delay_level(properties: dict[str, str], sys_flag: int, level_max: int) -> in
     except ValueError:
         remark = f'property {prop.DELAY} is not a number: "{asked}"'
         raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark) from None
-    delayable = transaction_type(sys_flag) in (TRANSACTION_NOT, SysFlag.TRANSACTION_COMMIT)
+    delayable = transaction_type(sys_flag) in (TRANSACTION_NOT, _COMMITTED)
     if level <= 0 or not delayable:
         return 0
     return min(level, level_max)
