@@ -196,6 +196,17 @@ class MemoryDisk:
         self.durable_names = dict(self.nodes)
         self.name_changes.clear()
 
+    def sync_file_system(self, path: str) -> bool:
+        try:
+            self.check("sync", path)
+        except OSError as error:
+            raise disk_error("sync the file system of", path, None, error) from error
+        for node in self.nodes.values():
+            node.sync()
+        self.durable_names = dict(self.nodes)
+        self.name_changes.clear()
+        return True
+
     def space(self, path: str) -> Space:
         try:
             self.check("space", path)

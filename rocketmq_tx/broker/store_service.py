@@ -7,11 +7,13 @@ fills up is noticed before it is full.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.retention import Retention
@@ -20,6 +22,7 @@ from rocketmq_tx.config.values import FlushDiskType
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.rarely import Rarely
 from rocketmq_tx.runtime.threads import Runner
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
 
 INDEX_BITE_S = 0.008
 """Measured: bites this small keep the throughput of larger ones, at a fifth of their p99 latency."""
+QUEUES_A_TURN = 100
+"""Measured: 1.2 ms for files that are there, 25 ms for new ones."""
 DISK_WATCH_S = 10.0
 DISK_FULL = "disk full"
+_FIGURES = re.compile(r"[0-9]+")
 
 
 class StoreService(Service):
@@ -58,6 +64,7 @@ class StoreService(Service):
         self._is_open = False
         self._disk_is_full = False
         self._index_problem: str | None = None
+        self._rarely = Rarely(reactor)
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
@@ -66,10 +73,15 @@ class StoreService(Service):
         def every(name: str, interval_ms: Callable[[], int], work: Callable[[], object]) -> Periodic:
             return Periodic(reactor, lambda: interval_ms() / 1000, work, name)
 
+        def turns(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], object]:
+            return lambda: Deferred.fromCoroutine(work())
+
         self._jobs: list[Periodic | Retention] = [
             every("commit log flush", lambda: config.flush_interval_commit_log, self._flush_log),
-            every("queue flush", lambda: config.flush_interval_consume_queue, self._write_queues),
-            every("checkpoint", lambda: config.flush_consume_queue_thorough_interval, self._checkpoint),
+            every("queue flush", lambda: config.flush_interval_consume_queue, turns(self._write_queues)),
+            every(
+                "checkpoint", lambda: config.flush_consume_queue_thorough_interval, turns(self._checkpoint)
+            ),
             Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
             self.retention,
         ]
@@ -121,8 +133,10 @@ class StoreService(Service):
         return self._store.queue_offsets(*queue)
 
     def notice(self, sentence: str) -> None:
-        """What the store has to say to an operator."""
-        self._log.warn("store: {sentence}", sentence=sentence)
+        """What the store has to say to an operator: once a minute what differs in figures only."""
+        held_back = self._rarely.due(_FIGURES.sub("", sentence))
+        if held_back is not None or not self._is_open:  # while it recovers, lines tell how far it is
+            self._log.warn("store: {sentence}", sentence=sentence, held_back=held_back)
 
     # -- tending -------------------------------------------------------------------------------------------
 
@@ -146,12 +160,18 @@ class StoreService(Service):
         if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
             self._flushes.flush(self._store.written_to)
 
-    def _write_queues(self) -> None:
-        self._store.flush_queues(self._now_ms())
+    async def _write_queues(self) -> None:
+        """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""
+        left = self._store.write_some_queues(QUEUES_A_TURN)
+        for _ in range(0, left, QUEUES_A_TURN):
+            await deferLater(self._reactor, 0)
+            self._store.write_some_queues(QUEUES_A_TURN)
 
-    def _checkpoint(self) -> Deferred[None]:
+    async def _checkpoint(self) -> None:
+        await self._write_queues()
         job = self._store.begin_checkpoint(self._now_ms())
-        return self._checkpoint_thread.run(job.run).addCallback(lambda _: self._store.finish_checkpoint(job))
+        await self._checkpoint_thread.run(job.run)
+        self._store.finish_checkpoint(job)
 
     def _watch_disk(self) -> None:
         self._store.check_files()

@@ -87,6 +87,9 @@ def read_checkpoint(disk: Disk, path: str) -> Checkpoint:
 
 def write_checkpoint(disk: Disk, path: str, times: StoreTimes, claim: Claim) -> None:
     """Writes and syncs the file; everything claimed must be on the device already."""
+    is_new = disk.file_size(path) is None
     file = disk.create(path, CHECKPOINT_BYTES)
     file.pwrite(encode_checkpoint(times, claim), 0)
     file.sync()
+    if is_new:
+        disk.sync_directory(path.rpartition("/")[0])

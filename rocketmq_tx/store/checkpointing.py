@@ -11,6 +11,8 @@ from rocketmq_tx.store.index_file import IndexSnapshot
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.queue_table import QueueTable
 
+MANY_QUEUES = 64
+"""Measured: up to so many files, syncing each costs less than what else may wait for the disk."""
 NO_INDEX = -1
 """Claimed as the newest index file by a process that keeps no index: then none counts as complete."""
 
@@ -52,12 +54,13 @@ class CheckpointJob:
 
     def _run(self) -> None:
         directories = set()
-        for path, is_new in self.queue_paths.items():
-            if self._disk.file_size(path) is None:
-                continue  # its topic has been deleted meanwhile
-            self._disk.open(path).sync()
-            if is_new:
-                directories.update(_parents(path, 3))
+        if not self._sync_all_queues():
+            for path, is_new in self.queue_paths.items():
+                if self._disk.file_size(path) is None:
+                    continue  # its topic has been deleted meanwhile
+                self._disk.open(path).sync()
+                if is_new:
+                    directories.update(_parents(path, 3))
         for snapshot in self.snapshots:
             snapshot.run()
             directories.update(_parents(snapshot.path, 1))
@@ -71,6 +74,12 @@ class CheckpointJob:
         for directory in sorted({path.rpartition("/")[0] for path in self.condemned}):
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
+
+    def _sync_all_queues(self) -> bool:
+        """A sync for each of very many files would take minutes: then one is done for all of the disk."""
+        if len(self.queue_paths) <= MANY_QUEUES:
+            return False
+        return self._disk.sync_file_system(_parents(next(iter(self.queue_paths)), 3)[2])
 
 
 class Checkpointer:

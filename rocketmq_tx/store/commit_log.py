@@ -70,9 +70,10 @@ class CommitLog:
         for directory in self.segments.directories:
             if directory not in self.segments.read_only:
                 self._disk.make_directory(directory)
+        self.segments.look()
         self.segments.adopt_size_on_disk()
         self.segment_size = self.segments.segment_size
-        self.segments.load()
+        self.segments.check_gaps()
 
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""

@@ -24,6 +24,8 @@ class ConsumeQueue:
     """
 
     __slots__ = (
+        "_block",
+        "_block_from",
         "_files",
         "corrected_for",
         "max_offset",
@@ -49,19 +51,24 @@ class ConsumeQueue:
         """The beginning of the log for which `min_offset` is right; see `correct_min_offset`."""
         self.tail = bytearray()
         self.tail_from = 0
+        self._block, self._block_from = b"", 0
 
     @property
     def directory(self) -> str:
         return self._files.directory
 
+    def look(self) -> int:
+        """Finds its files; returns their number."""
+        return self._files.look()
+
     def load(self, file_size: int) -> bool:
-        """Finds the files; how far they are filled is for `find_end` to say.
+        """Takes the files found; how far they are filled is for `find_end` to say.
 
         False when one is missing between others: then all are removed, since the log has it all.
         """
         self._files.segment_size = file_size
         try:
-            self._files.load()
+            self._files.check_gaps()
             self._files.extend_short_files()
         except StoreDamaged:
             self._files.remove_all()
@@ -93,10 +100,12 @@ class ConsumeQueue:
             first = end = 0
         self.max_offset = self.tail_from = end
         self.min_offset, self.corrected_for = first, -1
-        if (tidy and holes) or (first and log_min_offset == 0):
-            return False
-        starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
-        return all(self._entry(start)[1] > 0 for start in starts if start < end)
+        whole = not (tidy and holes) and not (first and log_min_offset == 0)
+        if whole:
+            starts = [start // QUEUE_ENTRY_BYTES for start in self._files.starts]
+            whole = all(self._entry(start)[1] > 0 for start in starts if start < end)
+        self._block = b""
+        return whole
 
     def correct_min_offset(self, log_min_offset: int) -> None:
         """The oldest message is the first one whose record the commit log still has.
@@ -106,6 +115,7 @@ class ConsumeQueue:
         self.corrected_for = log_min_offset
         if log_min_offset:
             self.min_offset = self._first_place(self.min_offset, self.max_offset, log_min_offset)
+            self._block = b""
         while self.min_offset < self.max_offset and self._entry(self.min_offset)[1] == FILLER_SIZE:
             self.min_offset += 1
 
@@ -118,6 +128,7 @@ class ConsumeQueue:
             if not data_from <= middle < data_from + count:
                 data_from = middle if count and high - low > _BLOCK_ENTRIES else low
                 data = self.read(data_from, min(high - data_from, _BLOCK_ENTRIES))
+                self._block, self._block_from = data, data_from
                 count = len(data) // QUEUE_ENTRY_BYTES
                 middle = min(middle, data_from + count - 1)
             offset, size, _ = QUEUE_ENTRY.unpack_from(data, (middle - data_from) * QUEUE_ENTRY_BYTES)
@@ -128,6 +139,9 @@ class ConsumeQueue:
         return low
 
     def _entry(self, queue_offset: int) -> Entry:
+        at = (queue_offset - self._block_from) * QUEUE_ENTRY_BYTES
+        if 0 <= at < len(self._block):  # while its end is looked for
+            return QUEUE_ENTRY.unpack_from(self._block, at)
         return QUEUE_ENTRY.unpack(self.read(queue_offset, 1))
 
     def entry(self, queue_offset: int) -> Entry:

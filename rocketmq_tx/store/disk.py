@@ -91,6 +91,9 @@ class Disk(Protocol):
     def sync_directory(self, path: str) -> None:
         """Returns when creations, removals and renames in the directory are on the device."""
 
+    def sync_file_system(self, path: str) -> bool:
+        """Waits until all of the path's file system is on the device; False: there is no such call here."""
+
     def space(self, path: str) -> Space:
         """Of the file system that holds the path, or its nearest existing parent."""
 

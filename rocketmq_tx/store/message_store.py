@@ -31,7 +31,7 @@ from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
-from rocketmq_tx.store.time_search import offset_by_time
+from rocketmq_tx.store.time_search import TimeSearch
 
 __all__ = [
     "GetResult",
@@ -109,6 +109,7 @@ class MessageStore:
         the disk fails. May take long after a crash; nothing else may be called meanwhile.
         """
         disk, root = self._disk, self._root
+        self._make_known(root)
         self._lock = lock_store(disk, root)
         try:
             report = self._recover(now_ms)
@@ -121,6 +122,16 @@ class MessageStore:
             self.notice(warning)
         del self._refusals["open"]
         return report
+
+    def _make_known(self, directory: str) -> None:
+        """A new directory's name stands in the one above, which has to reach the device as well."""
+        disk, missing = self._disk, []
+        while directory and not disk.is_directory(directory):
+            missing.append(directory)
+            directory = directory.rpartition("/")[0]
+        for path in reversed(missing):
+            disk.make_directory(path)
+            disk.sync_directory(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
 
     def _recover(self, now_ms: int) -> RecoveryReport:
         disk, config, log = self._disk, self.config, self._log
@@ -141,6 +152,7 @@ class MessageStore:
             config.check_crc_on_recover,
             lambda: self._write_derived(now_ms),
             bool(broken),
+            self.notice,
         )
         report = recovery.run()
         if log.segment_size != configured:
@@ -297,12 +309,14 @@ class MessageStore:
         """(topic, queue id) of every queue."""
         return list(self._queues.queues)
 
-    def entry_at(self, topic: str, queue_id: int, queue_offset: int) -> tuple[int, int, int] | None:
+    def entry_at(
+        self, topic: str, queue_id: int, queue_offset: int, may_block: bool = True
+    ) -> tuple[int, int, int] | None:
         """(commit log offset, size, tags code) of a queue's message; None when the queue has not got it."""
         queue = self._queue(topic, queue_id)
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return None
-        return queue.entry(queue_offset)
+        return QUEUE_ENTRY.unpack(queue.read(queue_offset, 1, may_block))
 
     def entries_from(
         self, topic: str, queue_id: int, queue_offset: int, max_count: int, may_block: bool = True
@@ -317,21 +331,21 @@ class MessageStore:
         count = min(max_count, queue.max_offset - queue_offset)
         return list(QUEUE_ENTRY.iter_unpack(queue.read(queue_offset, count, may_block)))
 
-    def store_time_at(self, topic: str, queue_id: int, queue_offset: int) -> int:
-        """Store time (epoch ms) of a queue's message; -1 when there is none."""
-        entry = self.entry_at(topic, queue_id, queue_offset)
-        return -1 if entry is None else self._log.store_timestamp(entry[0])
+    def store_time_at(self, topic: str, queue_id: int, queue_offset: int, may_block: bool = True) -> int:
+        """Store time (epoch ms) of a queue's message; -1 when there is none. WouldBlock as `get_messages`."""
+        entry = self.entry_at(topic, queue_id, queue_offset, may_block)
+        return -1 if entry is None else self._log.store_timestamp(entry[0], may_block)
 
-    def earliest_store_time(self, topic: str, queue_id: int) -> int:
+    def earliest_store_time(self, topic: str, queue_id: int, may_block: bool = True) -> int:
         """Store time (epoch ms) of a queue's oldest message; -1 when it is empty."""
-        return self.store_time_at(topic, queue_id, self.queue_offsets(topic, queue_id)[0])
+        return self.store_time_at(topic, queue_id, self.queue_offsets(topic, queue_id)[0], may_block)
 
-    def offset_by_time(self, topic: str, queue_id: int, timestamp: int) -> int:
+    def offset_by_time(self, topic: str, queue_id: int, timestamp: int, may_block: bool = True) -> int:
         """The queue offset of the message stored at that time (epoch ms), or nearest to it; 0 without any."""
         queue = self._queue(topic, queue_id)
         if queue is None:
             return 0
-        return offset_by_time(queue, timestamp, self._log.min_offset, self._log.store_timestamp)
+        return TimeSearch(queue, self._log, may_block).offset_at(timestamp)
 
     def query_by_key(
         self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = True
@@ -409,6 +423,11 @@ class MessageStore:
             self.save_checkpoint(now_ms)
         else:
             self._write_derived(now_ms)
+
+    def write_some_queues(self, most: int) -> int:
+        """Writes the entries of so many queues that wait in memory; returns how many queues still do."""
+        self._queues.write_dirty(most)
+        return len(self._queues.dirty)
 
     def write_index(self, now_ms: int) -> None:
         """Enters the keys that wait in memory: a small bite every few milliseconds is best."""

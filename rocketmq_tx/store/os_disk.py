@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -21,6 +22,8 @@ except ImportError:  # pragma: no cover - Windows
     resource = None  # type: ignore[assignment]
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if hasattr(os, "fdatasync") else None
+"""Of the C library; Python has no name for it. It takes a descriptor, and lets other threads run."""
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -201,6 +204,9 @@ class PortableDisk:
     def sync_directory(self, path: str) -> None:
         """Not everywhere possible, so the portable way trusts the file system's own order."""
 
+    def sync_file_system(self, path: str) -> bool:
+        return False
+
     def space(self, path: str) -> Space:
         path = os.path.abspath(path)
         while not os.path.exists(path) and os.path.dirname(path) != path:
@@ -240,6 +246,21 @@ class OsDisk(PortableDisk):
                 os.close(descriptor)
         except OSError as error:
             raise disk_error("sync the directory", path, None, error) from error
+
+    def sync_file_system(self, path: str) -> bool:
+        if _syncfs is None:
+            return False
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                if _syncfs(descriptor):
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise disk_error("sync the file system of", path, None, error) from error
+        return True
 
     def space(self, path: str) -> Space:
         path = os.path.abspath(path)

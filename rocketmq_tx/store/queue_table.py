@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.segments import OpenFiles
@@ -44,17 +46,28 @@ class QueueTable:
         disk = self._files.disk
         for topic in disk.names(self.directory):
             for name in disk.names(f"{self.directory}/{topic}"):
-                if name.isdecimal() and disk.is_directory(f"{self.directory}/{topic}/{name}"):
-                    self.get(topic, int(name))
+                if name.isdecimal() and not self._look(self.get(topic, int(name))):
+                    del self.queues[topic, int(name)]
         others = [size for size in (queue.size_on_disk() for queue in self) if size != self.file_size]
         if others:
             self.file_size = max(others) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES
         return [queue.directory for queue in self if not queue.load(self.file_size)]
 
-    def write_dirty(self) -> None:
-        """Writes the entries in memory to their files; on StoreError the rest stays dirty."""
-        while self.dirty:
-            queue, _ = self.dirty.popitem()
+    def _look(self, queue: ConsumeQueue) -> int:
+        try:
+            return queue.look()
+        except StoreError:
+            if self._files.disk.is_directory(queue.directory):
+                raise
+            return 0  # somebody's file, which has a number for a name
+
+    def write_dirty(self, most: int | None = None) -> None:
+        """Writes the entries of all queues, or of the `most` that wait longest, to their files.
+
+        On StoreError the rest stays dirty.
+        """
+        for queue in list(itertools.islice(self.dirty, most)):
+            del self.dirty[queue]
             try:
                 self.give_back_unsynced(queue.write_tail())
             except BaseException:

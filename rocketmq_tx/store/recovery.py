@@ -22,6 +22,10 @@ from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
 
+PROGRESS_WORK = 700 << 20
+"""A line of progress for so many bytes, a record counting for 3,000 besides: measured, about two seconds."""
+RECORD_WORK = 3000
+
 
 @attrs.define
 class RecoveryReport:
@@ -60,6 +64,7 @@ class Recovery:
         check_crc: bool,
         write_out: Callable[[], None],
         queues_damaged: bool,
+        notice: Callable[[str], None],
     ) -> None:
         self._log = log
         self._queues = queues
@@ -70,6 +75,7 @@ class Recovery:
         self._check_crc = check_crc
         self._write_out = write_out
         self._queues_damaged = queues_damaged
+        self._notice = notice
         self._claimed = False
         self._damage: list[str] = []
         self.report = RecoveryReport(clean=clean)
@@ -284,7 +290,7 @@ class Recovery:
         report.records_withheld.clear()
         self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
-        end = walk_from
+        end, told = walk_from, 0
         doubtful: list[Step] = []
         for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
@@ -305,6 +311,13 @@ class Recovery:
                 report.records_walked += 1
                 if report.records_walked % 65536 == 0:
                     self._write_out()
+            work = step.offset - walk_from + report.records_walked * RECORD_WORK
+            if work >= told + PROGRESS_WORK:
+                told = work
+                share = (step.offset - walk_from) * 100 // (log.segments.end - walk_from)
+                self._notice(
+                    f"recovering: read the log to {step.offset} of at most {log.segments.end}, {share}%"
+                )
             elif step.offset == log.segments.start_of(step.offset):
                 # A segment of nothing, put there by a repair: queues may name what it once held.
                 log.trusted_from = step.offset + step.size

@@ -79,21 +79,27 @@ class SegmentFiles:
     A range handed to `read` or `write` lies within one segment; the caller knows where they end.
     """
 
-    __slots__ = ("_files", "directory", "segment_size", "starts")
+    __slots__ = ("_files", "_sizes", "directory", "segment_size", "starts")
 
     def __init__(self, files: OpenFiles, directory: str, segment_size: int) -> None:
         self._files = files
         self.directory = directory
         self.segment_size = segment_size
         self.starts: list[int] = []
+        self._sizes: dict[int, int] = {}
 
     def names(self) -> list[str]:
         """Names in the directory, ours or not."""
         return self._files.disk.names(self.directory)
 
-    def load(self) -> None:
-        """Finds the files on disk; StoreDamaged when there is a gap between two of them."""
+    def look(self) -> int:
+        """Finds the files on disk, each of which is asked for its size once; returns their number."""
         self.starts = segment_starts(self.names())
+        self._sizes = {start: self._files.disk.file_size(self.path(start)) or 0 for start in self.starts}
+        return len(self.starts)
+
+    def check_gaps(self) -> None:
+        """StoreDamaged when there is a gap between two files."""
         for before, after in zip(self.starts, self.starts[1:], strict=False):
             if after - before != self.segment_size:
                 raise StoreDamaged(
@@ -105,26 +111,26 @@ class SegmentFiles:
 
     def adopt_size_on_disk(self) -> None:
         """Takes the size that the files have, unless they can be of the configured one, some cut short."""
-        starts = segment_starts(self.names())
-        largest = max([self._files.disk.file_size(self.path(start)) or 0 for start in starts], default=0)
-        fitting = all(start % self.segment_size == 0 for start in starts)
+        largest = max(self._sizes.values(), default=0)
+        fitting = all(start % self.segment_size == 0 for start in self.starts)
         if largest > self.segment_size or (largest and not fitting):
             self.segment_size = largest
 
     def extend_short_files(self) -> list[str]:
         """Gives every file its full size by a hole that reads as zeros; returns the paths of short ones."""
         short = []
-        for start in self.starts:
+        sizes, self._sizes = self._sizes, {}
+        for start, size in sizes.items():
+            if size == self.segment_size:
+                continue
             path = self.path(start)
-            size = self._files.disk.file_size(path) or 0
             if size > self.segment_size:
                 raise StoreDamaged(
                     f"{path} has {size} bytes, more than the {self.segment_size} of a segment; "
                     "`mqstore repair` sets it aside and keeps what fits"
                 )
-            if size < self.segment_size:
-                self._files.create(path, self.segment_size)
-                short.append(path)
+            self._files.create(path, self.segment_size)
+            short.append(path)
         return short
 
     @property

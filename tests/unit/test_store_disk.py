@@ -65,6 +65,7 @@ class DiskContract:
         self.disk.rename(self.path, self.path + "2")
         self.assertIsNone(self.disk.file_size(self.path))
         self.disk.sync_directory(folder)
+        self.assertEqual(self.disk.sync_file_system(folder), isinstance(self.disk, OsDisk))
         self.disk.remove(self.path + "2")
         self.disk.remove(self.path + "2")
         self.disk.remove_tree(folder)
@@ -191,6 +192,7 @@ class OsDiskTests(DiskContract, SynchronousTestCase):
 
     def test_failures_of_directories_and_space_are_store_errors(self) -> None:
         self.assertRaises(StoreError, self.disk.sync_directory, str(self.root / "none"))
+        self.assertRaises(StoreError, self.disk.sync_file_system, str(self.root / "none"))
         with self.failing("statvfs", errno.EIO):
             self.assertRaises(StoreError, self.disk.space, str(self.root))
 

@@ -135,6 +135,24 @@ class FlushTests(SynchronousTestCase):
                 sorted({n * again.written_to // 5 for n in range(5)}),
             )
 
+    def test_very_many_queues_are_synced_all_at_once(self) -> None:
+        self.disk.syncs.clear()
+        self.store.append_all([message(f"T{n}") for n in range(100)], NOW)
+        self.store.save_checkpoint(NOW)
+        self.assertEqual([path for path in self.disk.syncs if "consumequeue" in path], [])
+        self.assertTrue(all(path in self.disk.durable_names for path in self.disk.nodes))
+        self.disk.fail("sync", "/store/consumequeue", errno.EIO)
+        self.store.append_all([message(f"T{n}") for n in range(100)], NOW)
+        self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+        self.disk.heal()
+        self.store.save_checkpoint(NOW)
+        self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("T99", 0), (0, 2))
+
+    def test_a_few_queues_a_call_are_written_when_that_is_asked_for(self) -> None:
+        self.store.append_all([message(f"T{n}") for n in range(10)], NOW)
+        self.assertEqual([self.store.write_some_queues(4) for _ in range(3)], [6, 2, 0])
+        self.assertEqual(len(self.disk.names("/store/consumequeue")), 10)
+
     def test_queues_that_cannot_be_written_are_written_later(self) -> None:
         self.send(3)
         self.disk.fail("create", "consumequeue", errno.ENOSPC)

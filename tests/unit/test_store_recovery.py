@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.store import recovery
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
@@ -148,6 +149,14 @@ class LogTests(RecoveryCase):
         store, report = self.open(self.disk.after_kill(), check_crc_on_recover=False)
         self.assertEqual(report.records_walked, 5)
         self.assertEqual(self.numbers(store), [1, 2, 3, 4])
+
+    def test_a_long_recovery_tells_how_far_it_is(self) -> None:
+        self.filled()
+        self.patch(recovery, "PROGRESS_WORK", 100_000)
+        self.open(self.disk.after_kill())
+        lines = [line for line in self.notices if line.startswith("recovering")]
+        self.assertEqual(len(lines), 5)
+        self.assertIn(f"of at most {4 * SEGMENT}", lines[0])
 
     def test_a_long_recovery_writes_what_it_has_on_the_way(self) -> None:
         store, _ = self.open(mapped_file_size_commit_log=16 << 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -30,6 +31,7 @@ class TendedStore(FakeStore):
         self.ratio = 0.5
         self.refusals: dict[str, str] = {}
         self.expiry = self
+        self.many_queues = False
 
     def open(self, now_ms: int) -> RecoveryReport:
         self.done.append("open")
@@ -47,8 +49,9 @@ class TendedStore(FakeStore):
     def write_index(self, now_ms: int) -> None:
         self.done.append("index")
 
-    def flush_queues(self, now_ms: int) -> None:
+    def write_some_queues(self, most: int) -> int:
         self.done.append("queues")
+        return 250 if self.many_queues else 0
 
     def begin_checkpoint(self, now_ms: int) -> Any:
         self.done.append("begin checkpoint")
@@ -114,6 +117,29 @@ class Tending(SynchronousTestCase):
     def test_queue_entries_are_written_every_second(self) -> None:
         self.clock.pump([0.5] * 4)
         self.assertEqual(self.store.done.count("queues"), 2)
+        self.stop()
+
+    def test_very_many_queues_are_written_a_few_a_turn(self) -> None:
+        self.store.many_queues = True
+        self.clock.advance(1)
+        self.assertEqual(self.store.done.count("queues"), 1 + 3)
+        self.stop()
+
+    def test_sentences_that_differ_in_figures_are_said_once_a_minute(self) -> None:
+        lines: list[str] = []
+        log = SimpleNamespace(
+            warn=lambda text, sentence, held_back: lines.append(sentence), info=lambda *a, **k: None
+        )
+        self.patch(StoreService, "_log", log)
+        for number in range(5):
+            self.service.notice(f"the record at {number} is withheld")
+        self.service.notice("the disk is slow")
+        self.clock.pump([1] * 61)
+        self.service.notice("the record at 77 is withheld")
+        self.assertEqual(
+            lines, ["the record at 0 is withheld", "the disk is slow", "the record at 77 is withheld"]
+        )
+        self.checkpoint_thread.finish()
         self.stop()
 
     def test_the_log_is_flushed_twice_a_second_when_nobody_waits(self) -> None:
