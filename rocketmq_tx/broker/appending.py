@@ -80,7 +80,7 @@ class Appending:
         self._flushes = flushes
         self._arrivals = arrivals
         self._appended = appended
-        self._replicas = replicas or NoReplicas()
+        self._replicas = NoReplicas() if replicas is None else replicas
         self.listeners: dict[str, AppendListener] = {}
 
     def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:

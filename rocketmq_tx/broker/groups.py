@@ -32,6 +32,7 @@ class SubscriptionGroupTable:
         self._kept = KeptTable(file, self.to_json, reactor)
         self._groups = {name: SubscriptionGroupConfig(group_name=name) for name in names.BROKER_GROUPS}
         self.data_version = DataVersion(timestamp=now_ms(), counter=0)
+        self.observers: list[Callable[[], None]] = []
 
     def get(self, group: str) -> SubscriptionGroupConfig | None:
         """Settings of a group, or None; never creates one."""
@@ -65,6 +66,15 @@ class SubscriptionGroupTable:
         self._changed()
         return True
 
+    def adopt(self, masters: SubscriptionGroupWrapper) -> bool:
+        """On a slave: the master's table in place of ours, unless its data version is ours already."""
+        if masters.data_version == self.data_version:
+            return False
+        self._groups = dict(masters.subscription_group_table)
+        self.data_version = masters.data_version
+        self._kept.save()
+        return True
+
     def _may_create(self, group: str) -> bool:
         is_internal = names.is_system_group(group)
         may_create = is_internal or self._broker.auto_create_subscription_group
@@ -73,6 +83,8 @@ class SubscriptionGroupTable:
     def _changed(self) -> None:
         self.data_version = DataVersion(timestamp=self._now_ms(), counter=self.data_version.counter + 1)
         self._kept.save()
+        for observer in self.observers:
+            observer()
 
     # -- the file ------------------------------------------------------------------------------------------
 

@@ -74,6 +74,18 @@ class ConsumerOffsets:
 
     # -- keeping -------------------------------------------------------------------------------------------
 
+    def merge_higher(self, others: ConsumerOffsetSerializeWrapper) -> int:
+        """Takes what is further on in the table of a master, or of a slave; returns for how many queues."""
+        before = self._changes
+        for name, theirs in others.offset_table.items():
+            topic, separator, group = name.partition(SEPARATOR)
+            if not separator:
+                continue
+            for queue_id, offset in theirs.items():
+                if offset > self.query(group, topic, queue_id):
+                    self.commit(group, topic, queue_id, offset)
+        return self._changes - before
+
     def merge(self, kept: ConsumerOffsetSerializeWrapper) -> None:
         """Takes the offsets of a file or of a master; entries of this table that are not among them stay."""
         for name, queues in kept.offset_table.items():

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.application.service import Service
@@ -24,7 +24,7 @@ from rocketmq_tx.broker.topics import TopicChange, TopicTable
 from rocketmq_tx.protocol.bodies import KVTable
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import QueryDataVersionResponseHeader
+from rocketmq_tx.protocol.headers import QueryDataVersionResponseHeader, RegisterBrokerResponseHeader
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import within
 
@@ -61,9 +61,12 @@ class Registration(Service):
         self._caller = caller
         self._reactor = reactor
         self._links: dict[str, NameServerLink] = {}
+        self._leading_knows_master = False
         self._periodic = Periodic(
             reactor, lambda: self._broker.registration_period_s, self._register_in_time, "registration"
         )
+        self.master_observers: list[Callable[[str, str | None], object]] = []
+        """Told by each answer that names this slave's master: its address, and that of its HA port."""
         topics.observers.append(self._topics_changed)
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -142,8 +145,20 @@ class Registration(Service):
         Taking it from all of them would change the flags to and fro where they differ.
         """
         leading = next((each for each in self._links.values() if each.is_up), None)
+        self._tell_of_master(answer, link is leading)
         if answer.body and link is leading:
             self._topics.set_order_topics(KVTable.from_bytes(answer.body).table.keys())
+
+    def _tell_of_master(self, answer: Frame, is_leading: bool) -> None:
+        """The leading NameServer is right where they differ; others count while it knows of no master."""
+        if not self.master_observers:
+            return
+        told = RegisterBrokerResponseHeader.from_ext_fields(answer.ext_fields)
+        if is_leading:
+            self._leading_knows_master = bool(told.master_addr)
+        if told.master_addr and (is_leading or not self._leading_knows_master):
+            for observer in self.master_observers:
+                observer(told.master_addr, told.ha_server_addr or None)
 
     # -- forceRegister=false -------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from rocketmq_tx.protocol.java import crc32
 BOTH = Perm.READ | Perm.WRITE
 
 
-@attrs.frozen
+@attrs.define
 class BrokerIdentity:
     """Where this broker can be reached, as NameServers pass it on."""
 
@@ -39,7 +39,7 @@ class BrokerIdentity:
     address: str
     """`brokerIP1:listenPort`, for clients."""
     ha_server_address: str
-    """`brokerIP2:haListenPort`, for slaves."""
+    """`brokerIP2:haListenPort`, for slaves; the port is known when it is open."""
     serialize: SerializeType = SerializeType.JSON
     """How the headers of our requests are written."""
 

@@ -26,6 +26,8 @@ from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
+from rocketmq_tx.broker.replication_side import ReplicationSide
+from rocketmq_tx.broker.reply_handler import ReplyHandler
 from rocketmq_tx.broker.scanned_sends import ScannedSends
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
@@ -44,6 +46,8 @@ from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.listener import Listener
 from rocketmq_tx.remoting.registry import Registry
+from rocketmq_tx.replication.listener import usual_port
+from rocketmq_tx.replication.slaves import Slaves
 from rocketmq_tx.runtime.arrivals import Arrivals
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
 from rocketmq_tx.runtime.group_commit import GroupCommit
@@ -56,7 +60,6 @@ from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 
 VIP_PORT_OFFSET = -2
-HA_PORT_OFFSET = 10_000
 STOP_TIMEOUT_S = 5.0
 
 
@@ -157,8 +160,9 @@ class BrokerParts:
             self.store, settings.store, self.flushes, OwnThread(reactor, "checkpoint"), reactor, self.now_ms
         )
         self.arrivals = Arrivals(reactor)
+        self.slaves = Slaves(settings.store, reactor)
         self.appending = Appending(
-            settings.store, self.store, self.flushes, self.arrivals, self.store_service.appended
+            settings.store, self.store, self.flushes, self.arrivals, self._appended, self.slaves
         )
 
     def _make_tables(self) -> None:
@@ -195,7 +199,25 @@ class BrokerParts:
         self.caller = RemotingClient(
             self.reactor, connect_timeout_s=settings.client.connect_timeout_millis / 1000
         )
-        self.registration = Registration(broker_identity(settings), self.topics, self.caller, self.reactor)
+        identity = broker_identity(settings)
+        self.registration = Registration(identity, self.topics, self.caller, self.reactor)
+        self.replication = ReplicationSide(
+            settings,
+            self.store,
+            self.flushes,
+            self.arrivals,
+            self.slaves,
+            self.store_service.appended,
+            self.topics,
+            self.groups,
+            self.offsets,
+            self.redelivery.progress,
+            identity,
+            self.registration,
+            self.caller,
+            self.reactor,
+            self.now_ms,
+        )
         config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
         registry = Registry(
             self.send_handler,
@@ -210,12 +232,13 @@ class BrokerParts:
             *self.reading.handlers(),
             *self.transactions.handlers(),
             *self.redelivery.handlers,
+            *self.replication.handlers(),
         )
         self.connections = Connections(
             self.reactor,
             registry,
             scanner=self.scanner,
-            observers=self.reading.observers(),
+            observers=[*self.reading.observers(), *self.replication.observers()],
             send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
         )
         self.connections.limits.take(settings.server)
@@ -247,16 +270,22 @@ class BrokerParts:
             self.caller,
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener
+            *self.replication.before_clients(),  # senders wait for slaves as long as there are senders
             *self.transactions.services(),
             *self.reading.services(),
             self.listener,
             self.registration,  # a route is announced only when the port answers
+            *self.replication.after_registration(),
             Announcement(self.settings, self.registration, self.reactor, announce),
             reactor=self.reactor,
             stop_timeout_s=STOP_TIMEOUT_S,
         )
 
     # -- what one part has to know of another --------------------------------------------------------------
+
+    def _appended(self) -> None:
+        self.slaves.log_grew()
+        self.store_service.appended()
 
     def _drop_messages(self, topic: str) -> None:
         self.store.delete_topic(topic)
@@ -280,7 +309,7 @@ class BrokerParts:
 def broker_identity(settings: BrokerSettings) -> BrokerIdentity:
     """How NameServers get to know this broker."""
     listen_port = settings.server.listen_port
-    ha_port = settings.store.ha_listen_port or listen_port + HA_PORT_OFFSET
+    ha_port = settings.store.ha_listen_port or usual_port(listen_port)
     return BrokerIdentity(
         settings.broker,
         settings.broker_address,

@@ -124,6 +124,19 @@ class TopicTable:
         """A new data version without a changed topic: the broker's own permission changed."""
         self._changed(TopicChange())
 
+    def adopt(self, masters: TopicConfigSerializeWrapper) -> bool:
+        """On a slave: the master's table in place of ours, unless its data version is ours already."""
+        if masters.data_version == self.data_version:
+            return False
+        before, self._topics = self._topics, dict(masters.topic_config_table)
+        changed = tuple(topic for name, topic in self._topics.items() if before.get(name) != topic)
+        deleted = tuple(name for name in before if name not in self._topics)
+        self.data_version = masters.data_version
+        self._kept.save()
+        for observer in self.observers:
+            observer(TopicChange(changed, deleted))
+        return True
+
     def _put_all(self, configs: Iterable[TopicConfig]) -> None:
         changed = tuple(configs)
         if changed:

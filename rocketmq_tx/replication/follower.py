@@ -127,6 +127,9 @@ class Follower(Service):
                 self._say(f"replication is stopped: {stopped}", error=True)
                 await self._sleep(STOPPED_PAUSE_S)
                 continue
+            except NoMaster as problem:
+                if pause_s > FIRST_PAUSE_S:  # this broker has had the time to register
+                    self._say(f"not following a master: {problem}")
             except RocketMQError as problem:
                 self._say(f"not following a master: {problem}")
             if not self.running:
@@ -176,7 +179,7 @@ class Follower(Service):
         )
         endpoint = HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT_S)
         try:
-            connected: Any = endpoint.connect(_Factory(connection))
+            connected: Any = endpoint.connect(_MasterFactory(connection))
             await connected
         except (ConnectError, OSError) as error:
             raise ConnectFailed(f"no connection to {ha_address}: {error}".rstrip(".")) from error
@@ -200,7 +203,7 @@ class Follower(Service):
         self._last_problem = sentence
 
 
-class _Factory(ClientFactory):
+class _MasterFactory(ClientFactory):
     noisy = False
 
     def __init__(self, connection: MasterConnection) -> None:

@@ -66,7 +66,7 @@ class SlaveListener(Service):
         wanted = [given] if given else [port for port in (usual_port(self._listen_port), 0) if port <= 65535]
         for port in wanted:
             try:
-                listening: Any = await self._endpoint(port).listen(_Factory(self._connection))
+                listening: Any = await self._endpoint(port).listen(_SlaveFactory(self._connection))
             except (CannotListenError, OSError) as error:
                 if port == wanted[-1]:
                     self.running = 0
@@ -124,7 +124,7 @@ class SlaveListener(Service):
                 )
 
 
-class _Factory(ServerFactory):
+class _SlaveFactory(ServerFactory):
     noisy = False
 
     def __init__(self, make: Callable[[], SlaveConnection]) -> None:

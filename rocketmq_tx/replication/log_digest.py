@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rocketmq_tx.errors import RequestRefused, StoreError, WouldBlock
@@ -38,14 +39,21 @@ def log_stretch(store: Log, start: int, end: int, may_block: bool = True) -> byt
 
 
 class LogDigests:
-    """Reads without holding up anybody: what is not in memory is warmed in a thread."""
+    """Reads without holding up anybody: what is not in memory is warmed in a thread.
 
-    def __init__(self, store: Log, off_reactor: OffReactor) -> None:
+    `asked_by` hears of each connection that asks: only slaves do.
+    """
+
+    def __init__(
+        self, store: Log, off_reactor: OffReactor, asked_by: Callable[[Peer], object] = lambda peer: None
+    ) -> None:
         self._store = store
         self._off_reactor = off_reactor
+        self._asked_by = asked_by
 
     @serves(RequestCode.COMPARE_LOG)
     async def compare(self, peer: Peer, frame: Frame, header: CompareLogRequestHeader) -> Reply:
+        self._asked_by(peer)
         start, end = header.from_offset, header.to_offset
         if not 0 <= end - start <= COMPARED_MAX_BYTES:
             raise RequestRefused(

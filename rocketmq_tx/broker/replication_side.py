@@ -1,0 +1,137 @@
+"""Replication within a broker: a master's port for slaves, a slave's follower, and who hears of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+
+from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.offsets_return import OffsetsReturn
+from rocketmq_tx.broker.registration import Registration
+from rocketmq_tx.broker.registration_frames import BrokerIdentity
+from rocketmq_tx.broker.slave_sync import DelayTable, SlaveSync
+from rocketmq_tx.broker.table_news import TableNews
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.config.addresses import format_address
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.remoting.caller import RemotingClient
+from rocketmq_tx.remoting.connections import ConnectionObserver
+from rocketmq_tx.replication.follower import Follower
+from rocketmq_tx.replication.listener import SlaveListener
+from rocketmq_tx.replication.log_comparison import LogComparison
+from rocketmq_tx.replication.log_digest import LogDigests
+from rocketmq_tx.replication.slave_end import Chunk
+from rocketmq_tx.replication.slaves import Slaves
+from rocketmq_tx.runtime.arrivals import Arrivals
+from rocketmq_tx.runtime.group_commit import GroupCommit
+from rocketmq_tx.runtime.threads import off_reactor
+from rocketmq_tx.store.message_store import MessageStore
+
+if TYPE_CHECKING:
+    from rocketmq_tx.runtime.clocks import WallClock
+
+
+class ReplicationSide:
+    """Its services, its handlers of requests, its observers of connections.
+
+    `appended` is called after bytes of a master came in, as after any append.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: MessageStore,
+        flushes: GroupCommit,
+        arrivals: Arrivals,
+        slaves: Slaves,
+        appended: Callable[[], object],
+        topics: TopicTable,
+        groups: SubscriptionGroupTable,
+        offsets: ConsumerOffsets,
+        delays: DelayTable,
+        identity: BrokerIdentity,
+        registration: Registration,
+        caller: RemotingClient,
+        reactor: Any,
+        now_ms: WallClock,
+    ) -> None:
+        config, server = settings.store, settings.server
+        self._is_slave = config.broker_role is BrokerRole.SLAVE
+        self._store = store
+        self._arrivals = arrivals
+        self._appended = appended
+        self._now_ms = now_ms
+        in_threads = off_reactor(reactor)
+        self._news = TableNews(reactor)
+        topics.observers.append(self._news.changed)
+        groups.observers.append(self._news.changed)
+        self._digests = LogDigests(store, in_threads, self._news.is_slave)
+        listener = SlaveListener(
+            store, config, slaves, in_threads, reactor, server.bind_address.strip("[]"), server.listen_port
+        )
+        self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
+        self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
+        self._sync = SlaveSync(topics, groups, offsets, delays, caller, reactor)
+        self._follower = Follower(
+            store,
+            config,
+            flushes,
+            LogComparison(store, config, caller, now_ms),
+            self._append,
+            registration.register_all,
+            reactor,
+        )
+        if self._is_slave:
+            registration.master_observers.append(self._master_is)
+            caller.connections.registry.add(self._sync)
+
+    def before_clients(self) -> list[IService]:
+        """Started before anybody can connect, stopped when nobody can any more."""
+        return [] if self._is_slave else [self._listening, self._return]
+
+    def after_registration(self) -> list[IService]:
+        """Started last, stopped first."""
+        return [self._sync, self._follower] if self._is_slave else []
+
+    def handlers(self) -> list[object]:
+        return [self._digests]
+
+    def observers(self) -> list[ConnectionObserver]:
+        return [self._news]
+
+    def _master_is(self, address: str, ha_address: str | None) -> None:
+        self._follower.master_is(address, ha_address)
+        self._sync.master_is(address)
+
+    def _append(self, chunk: Chunk) -> None:
+        """Bytes of the master: stored, and shown to consumers who wait here."""
+        arrived = self._store.append_raw(chunk.data, chunk.offset, self._now_ms())
+        self._appended()
+        for topic, queue_id in arrived:
+            self._arrivals.notify(topic, queue_id)
+
+
+class ListeningForSlaves(Service):
+    """Opens the port, and puts the address into what NameServers are told."""
+
+    def __init__(self, listener: SlaveListener, identity: BrokerIdentity, host: str) -> None:
+        self.setName("replication port")
+        self._listener = listener
+        self._identity = identity
+        self._host = host
+
+    def startService(self) -> Deferred[None]:
+        super().startService()
+        return self._listener.startService().addCallback(lambda _: self._publish())
+
+    def _publish(self) -> None:
+        self._identity.ha_server_address = format_address(self._host, self._listener.port)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._listener.stopService()

@@ -1,0 +1,113 @@
+"""A slave takes over its master's tables: topics, groups, offsets of consumers and of delays.
+
+Every ten seconds, and at once when the master of this project says that something has changed. Topics and
+groups replace ours when their data version differs; consumer offsets are merged, the higher one wins, since
+consumers may have gone on here while the master was away. Facts: `spec/ha.yaml` (metadata_sync).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.errors import CallRefused, RocketMQError
+from rocketmq_tx.protocol.bodies import (
+    ConsumerOffsetSerializeWrapper,
+    DelayOffsetSerializeWrapper,
+    SubscriptionGroupWrapper,
+    TopicConfigSerializeWrapper,
+)
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.remoting.registry import serves
+from rocketmq_tx.runtime.periodic import Periodic
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.registration import Caller
+    from rocketmq_tx.remoting.peer import Peer
+
+PERIOD_S = 10.0
+FIRST_AFTER_S = 3.0
+CALL_TIMEOUT_S = 3.0
+
+
+class DelayTable(Protocol):
+    """What is needed of `broker.delay_progress.DelayProgress`."""
+
+    def replace(self, table: DelayOffsetSerializeWrapper) -> None: ...
+
+
+class SlaveSync(Periodic):
+    """Asks the master named by `master_is`; each table by itself, so that one that fails keeps no other."""
+
+    _own_log = Logger()
+
+    def __init__(
+        self,
+        topics: TopicTable,
+        groups: SubscriptionGroupTable,
+        offsets: ConsumerOffsets,
+        delays: DelayTable,
+        caller: Caller,
+        reactor: Any,
+    ) -> None:
+        super().__init__(reactor, PERIOD_S, self._take_all, "tables of the master", FIRST_AFTER_S)
+        self._caller = caller
+        self._master: str | None = None
+        self._problem: str | None = None
+        self._steps: list[tuple[RequestCode, Callable[[bytes], object]]] = [
+            (
+                RequestCode.GET_ALL_TOPIC_CONFIG,
+                lambda body: topics.adopt(TopicConfigSerializeWrapper.from_bytes(body)),
+            ),
+            (
+                RequestCode.GET_ALL_CONSUMER_OFFSET,
+                lambda body: offsets.merge_higher(ConsumerOffsetSerializeWrapper.from_bytes(body)),
+            ),
+            (
+                RequestCode.GET_ALL_DELAY_OFFSET,
+                lambda body: delays.replace(DelayOffsetSerializeWrapper.from_bytes(body)),
+            ),
+            (
+                RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG,
+                lambda body: groups.adopt(SubscriptionGroupWrapper.from_bytes(body)),
+            ),
+        ]
+
+    def master_is(self, address: str) -> None:
+        """The master's address for requests; a new one is asked at once."""
+        if address != self._master:
+            self._master = address
+            self.run_now()
+
+    @serves(RequestCode.TABLES_CHANGED)
+    def tables_changed(self, peer: Peer, frame: Frame, header: None) -> None:
+        """The master says, unasked, that there is something new."""
+        self.run_now()
+
+    def _take_all(self) -> Deferred[None] | None:
+        return None if self._master is None else Deferred.fromCoroutine(self._take_from(self._master))
+
+    async def _take_from(self, master: str) -> None:
+        problems = []
+        for code, take in self._steps:
+            try:
+                answer = await self._caller.call(master, Frame.request(code), CALL_TIMEOUT_S)
+                if answer.code != ResponseCode.SUCCESS:
+                    raise CallRefused(code.name, master, answer.code, answer.remark)
+                take(answer.body)
+            except RocketMQError as error:
+                problems.append(str(error))
+        problem = "; ".join(problems) or None
+        if problem != self._problem:
+            if problem:
+                self._own_log.warn("tables not taken from the master: {problem}", problem=problem)
+            else:
+                self._own_log.info("tables are taken from the master: address={address}", address=master)
+        self._problem = problem

@@ -1,0 +1,50 @@
+"""A master tells its slaves at once that topics or groups have changed; those of Apache do not know the word.
+
+A slave is who asks for the tables and compares logs, which Apache's never do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.frame import Frame
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from rocketmq_tx.remoting.peer import Peer
+
+TOGETHER_S = 0.05
+"""Changes come in crowds; one word for all of them is enough."""
+
+
+class TableNews:
+    """Knows the connections of slaves; `changed` is called after each change of a table."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._slaves: set[Peer] = set()
+        self._timer: IDelayedCall | None = None
+
+    def is_slave(self, peer: Peer) -> None:
+        """This connection is a slave's, of this project."""
+        self._slaves.add(peer)
+
+    def changed(self, *_: Any) -> None:
+        if self._slaves and self._timer is None:
+            self._timer = self._reactor.callLater(TOGETHER_S, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        for peer in list(self._slaves):
+            if peer.is_open:
+                peer.push(Frame.request(RequestCode.TABLES_CHANGED))
+            else:
+                self._slaves.discard(peer)
+
+    def connection_made(self, peer: Peer) -> None:
+        """Nobody is a slave before it has said so."""
+
+    def connection_lost(self, peer: Peer, reason: str) -> None:
+        self._slaves.discard(peer)

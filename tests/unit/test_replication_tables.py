@@ -1,0 +1,270 @@
+"""What a slave takes over from its master beside the log, and a returning master from its slaves."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.broker.delay_progress import DelayProgress
+from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.offsets_return import OffsetsReturn
+from rocketmq_tx.broker.slave_sync import SlaveSync
+from rocketmq_tx.broker.table_news import TOGETHER_S, TableNews
+from rocketmq_tx.broker.topics import TopicChange, TopicTable
+from rocketmq_tx.errors import ConnectFailed
+from rocketmq_tx.protocol.bodies import (
+    BrokerData,
+    ClusterInfo,
+    DataVersion,
+    SubscriptionGroupConfig,
+    TopicConfig,
+)
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.frame import Frame
+from tests.unit.broker_parts import MemoryFile, broker_settings
+
+MASTER = "192.0.2.1:10911"
+SLAVE = "192.0.2.2:10911"
+NAME_SERVER = "192.0.2.9:9876"
+
+
+class Tables:
+    """The tables of one broker."""
+
+    def __init__(self, now_ms: int = 1000) -> None:
+        broker = broker_settings().broker
+        self.topics_file, self.groups_file = MemoryFile(), MemoryFile()
+        self.topics = TopicTable(broker, self.topics_file, lambda: now_ms)
+        self.groups = SubscriptionGroupTable(broker, self.groups_file, lambda: now_ms)
+        self.offsets = ConsumerOffsets()
+        self.delays = DelayProgress()
+
+    def answers(self) -> dict[int, bytes]:
+        return {
+            RequestCode.GET_ALL_TOPIC_CONFIG: self.topics.snapshot().to_bytes(),
+            RequestCode.GET_ALL_CONSUMER_OFFSET: self.offsets.snapshot().to_bytes(),
+            RequestCode.GET_ALL_DELAY_OFFSET: self.delays.snapshot().to_bytes(),
+            RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG: self.groups.snapshot().to_bytes(),
+        }
+
+
+class Network:
+    """Answers calls from dictionaries of bodies by code, one for each address."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.brokers: dict[str, dict[int, bytes]] = {}
+
+    def call(self, address: str, frame: Frame, timeout_s: float) -> Deferred[Frame]:
+        self.asked.append((address, frame.code))
+        broker = self.brokers.get(address)
+        if broker is None:
+            return fail(ConnectFailed(f"no connection to {address}: refused"))
+        body = broker.get(frame.code)
+        if body is None:
+            return succeed(frame.answer(3, " request type not supported"))
+        return succeed(frame.answer(0, body=body))
+
+
+class SlaveSyncTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.master, self.slave = Tables(), Tables(now_ms=5)
+        self.network = Network()
+        self.sync = SlaveSync(
+            self.slave.topics,
+            self.slave.groups,
+            self.slave.offsets,
+            self.slave.delays,
+            self.network,
+            self.clock,
+        )
+        self.sync.startService()
+        self.addCleanup(self.sync.stopService)
+
+    def answer(self) -> None:
+        self.network.brokers[MASTER] = self.master.answers()
+
+    def test_a_known_master_is_asked_for_all_four_at_once_and_then_every_ten_seconds(self) -> None:
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertEqual([code for _, code in self.network.asked], [21, 43, 45, 201])
+        self.sync.master_is(MASTER)
+        self.clock.advance(9.9)
+        self.assertEqual(len(self.network.asked), 4)
+        self.clock.advance(0.2)
+        self.assertEqual(len(self.network.asked), 8)
+
+    def test_without_a_master_nobody_is_asked(self) -> None:
+        self.clock.advance(20)
+        self.assertEqual(self.network.asked, [])
+
+    def test_topics_and_groups_become_the_masters_with_its_data_version(self) -> None:
+        self.slave.topics.put(TopicConfig(topic_name="OnlyHere"))
+        self.master.topics.put(TopicConfig(topic_name="Orders", read_queue_nums=5))
+        self.master.groups.put(SubscriptionGroupConfig(group_name="readers", retry_max_times=3))
+        changes: list[TopicChange] = []
+        self.slave.topics.observers.append(changes.append)
+        self.answer()
+        self.sync.master_is(MASTER)
+        slave, master = self.slave, self.master
+        self.assertEqual(slave.topics.configs(), master.topics.configs())
+        self.assertEqual(slave.topics.data_version, master.topics.data_version)
+        self.assertEqual(slave.groups.configs(), master.groups.configs())
+        self.assertEqual(slave.groups.data_version, master.groups.data_version)
+        [change] = changes
+        self.assertEqual(change.deleted, ("OnlyHere",))
+        self.assertIn("Orders", [topic.topic_name for topic in change.changed])
+        self.assertEqual(slave.topics_file.saved[-1], master.topics.to_json())
+
+    def test_what_has_the_same_data_version_is_left_alone(self) -> None:
+        self.answer()
+        self.sync.master_is(MASTER)
+        written = len(self.slave.topics_file.saved), len(self.slave.groups_file.saved)
+        self.clock.advance(10)
+        self.assertEqual((len(self.slave.topics_file.saved), len(self.slave.groups_file.saved)), written)
+
+    def test_of_two_consumer_offsets_the_higher_one_wins(self) -> None:
+        self.master.offsets.commit("readers", "Orders", 0, 7)
+        self.master.offsets.commit("readers", "Orders", 1, 7)
+        self.slave.offsets.commit("readers", "Orders", 1, 9)
+        self.slave.offsets.commit("others", "Orders", 0, 2)
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertEqual(dict(self.slave.offsets.queues("readers", "Orders")), {0: 7, 1: 9})
+        self.assertEqual(self.slave.offsets.query("others", "Orders", 0), 2)
+
+    def test_the_progress_of_delays_is_the_masters(self) -> None:
+        self.master.delays.delivered_to(3, 12)
+        self.slave.delays.delivered_to(3, 15)
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertEqual(self.slave.delays.offset(3), 12)
+
+    def test_one_table_that_fails_keeps_none_of_the_others(self) -> None:
+        self.master.groups.put(SubscriptionGroupConfig(group_name="readers"))
+        self.answer()
+        del self.network.brokers[MASTER][RequestCode.GET_ALL_DELAY_OFFSET]
+        self.network.brokers[MASTER][RequestCode.GET_ALL_TOPIC_CONFIG] = b"no table"
+        self.sync.master_is(MASTER)
+        self.assertIsNotNone(self.slave.groups.get("readers"))
+        self.assertIsNotNone(self.slave.topics.get("SELF_TEST_TOPIC"))
+
+    def test_a_word_of_the_master_makes_it_ask_at_once(self) -> None:
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertIsNone(self.sync.tables_changed(None, None, None))
+        self.assertEqual(len(self.network.asked), 8)
+
+
+class FakeSlavePeer:
+    def __init__(self) -> None:
+        self.is_open = True
+        self.pushed: list[int] = []
+
+    def push(self, frame: Frame) -> None:
+        self.pushed.append(frame.code)
+
+
+class TableNewsTests(SynchronousTestCase):
+    def test_slaves_hear_once_of_a_crowd_of_changes(self) -> None:
+        clock = Clock()
+        news = TableNews(clock)
+        slave, stranger = FakeSlavePeer(), FakeSlavePeer()
+        for peer in (slave, stranger):
+            news.connection_made(peer)
+        news.is_slave(slave)
+        for _ in range(5):
+            news.changed()
+        clock.advance(TOGETHER_S)
+        self.assertEqual((slave.pushed, stranger.pushed), ([RequestCode.TABLES_CHANGED], []))
+        news.connection_lost(slave, "gone")
+        news.changed()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_change_of_a_group_or_a_topic_is_news(self) -> None:
+        clock, tables = Clock(), Tables()
+        news, slave = TableNews(clock), FakeSlavePeer()
+        tables.topics.observers.append(news.changed)
+        tables.groups.observers.append(news.changed)
+        news.is_slave(slave)
+        tables.groups.put(SubscriptionGroupConfig(group_name="readers"))
+        clock.advance(TOGETHER_S)
+        tables.topics.put(TopicConfig(topic_name="Orders"))
+        clock.advance(TOGETHER_S)
+        self.assertEqual(len(slave.pushed), 2)
+
+
+class OffsetsReturnTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.network = Network()
+        self.broker = broker_settings().broker
+        self.offsets = ConsumerOffsets()
+        self.offsets.commit("readers", "Orders", 0, 5)
+        self.theirs = ConsumerOffsets()
+        self.theirs.commit("readers", "Orders", 0, 8)
+        self.theirs.commit("readers", "Orders", 1, 3)
+        self.service = OffsetsReturn(
+            self.broker, self.offsets, lambda: [NAME_SERVER], self.network, self.clock
+        )
+        self.addCleanup(self.service.stopService)
+
+    def name_server_knows(self, cluster: str | None = None) -> None:
+        mine = BrokerData(
+            cluster=cluster or self.broker.broker_cluster_name,
+            broker_name=self.broker.broker_name,
+            broker_addrs={0: MASTER, 1: SLAVE},
+        )
+        table = ClusterInfo(broker_addr_table={self.broker.broker_name: mine})
+        self.network.brokers[NAME_SERVER] = {RequestCode.GET_BROKER_CLUSTER_INFO: table.to_bytes()}
+
+    def slave_answers(self) -> None:
+        self.network.brokers[SLAVE] = {RequestCode.GET_ALL_CONSUMER_OFFSET: self.theirs.snapshot().to_bytes()}
+
+    def test_the_slaves_offsets_are_there_before_the_start_goes_on(self) -> None:
+        self.name_server_knows()
+        self.slave_answers()
+        self.successResultOf(self.service.startService())
+        self.assertEqual(dict(self.offsets.queues("readers", "Orders")), {0: 8, 1: 3})
+        self.assertNotIn((MASTER, RequestCode.GET_ALL_CONSUMER_OFFSET), self.network.asked)
+        self.clock.advance(60)
+        self.assertEqual(len(self.network.asked), 2)
+
+    def test_lower_ones_change_nothing(self) -> None:
+        self.offsets.commit("readers", "Orders", 0, 10)
+        self.name_server_knows()
+        self.slave_answers()
+        self.successResultOf(self.service.startService())
+        self.assertEqual(self.offsets.query("readers", "Orders", 0), 10)
+
+    def test_a_name_server_and_a_slave_that_come_later_are_asked_then(self) -> None:
+        self.successResultOf(self.service.startService())
+        self.name_server_knows()
+        self.clock.advance(5)
+        self.slave_answers()
+        self.clock.advance(5)
+        self.assertEqual(self.offsets.query("readers", "Orders", 0), 8)
+
+    def test_a_broker_of_the_same_name_in_another_cluster_is_no_slave(self) -> None:
+        self.name_server_knows(cluster="Elsewhere")
+        self.slave_answers()
+        self.successResultOf(self.service.startService())
+        self.assertEqual(self.offsets.query("readers", "Orders", 0), 5)
+
+    def test_a_name_server_that_is_frozen_does_not_hold_the_start(self) -> None:
+        self.network.call = lambda *_: Deferred()
+        started = self.service.startService()
+        self.assertNoResult(started)
+        self.clock.advance(1.5)
+        self.assertFalse(self.successResultOf(started))
+
+
+class DataVersionTests(SynchronousTestCase):
+    def test_a_table_is_taken_over_once(self) -> None:
+        master, slave = Tables(), Tables(now_ms=2)
+        self.assertTrue(slave.topics.adopt(master.topics.snapshot()))
+        self.assertFalse(slave.topics.adopt(master.topics.snapshot()))
+        self.assertEqual(slave.topics.data_version, DataVersion(timestamp=1000, counter=0))
