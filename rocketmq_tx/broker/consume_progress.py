@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.clients import Consumers
     from rocketmq_tx.broker.groups import SubscriptionGroupTable
     from rocketmq_tx.broker.offsets import ConsumerOffsets
+    from rocketmq_tx.broker.store_times import StoreTimeOf, StoreTimes
     from rocketmq_tx.broker.topics import TopicTable
     from rocketmq_tx.config.broker import BrokerConfig
     from rocketmq_tx.protocol.frame import Frame
@@ -62,6 +63,7 @@ class ConsumeProgress:
         groups: SubscriptionGroupTable,
         consumers: Consumers,
         offsets: ConsumerOffsets,
+        times: StoreTimes,
         now_ms: Callable[[], int],
     ) -> None:
         self._broker_config = config
@@ -71,21 +73,30 @@ class ConsumeProgress:
         self._groups = groups
         self._consumers = consumers
         self._offsets = offsets
+        self._times = times
         self._now_ms = now_ms
 
     # -- one topic -------------------------------------------------------------------------------------------
 
     @serves(RequestCode.GET_TOPIC_STATS_INFO)
-    def topic_stats(self, peer: Peer, frame: Frame, header: GetTopicStatsInfoRequestHeader) -> Reply:
+    async def topic_stats(self, peer: Peer, frame: Frame, header: GetTopicStatsInfoRequestHeader) -> Reply:
         topic = self._known_topic(header.topic)
+        table = await self._times.answer(
+            lambda store_time: self._topic_stats(topic.topic_name, topic.write_queue_nums, store_time)
+        )
+        return Reply(body=TopicStatsTable(offset_table=table).to_bytes())
+
+    def _topic_stats(
+        self, topic: str, queues: int, store_time: StoreTimeOf
+    ) -> dict[MessageQueue, TopicOffset]:
         table = {}
-        for queue_id in range(topic.write_queue_nums):
-            first, end = self._store.queue_offsets(header.topic, queue_id)
-            last_ms = self._store_time(header.topic, queue_id, end - 1)
-            table[self._queue(header.topic, queue_id)] = TopicOffset(
+        for queue_id in range(queues):
+            first, end = self._store.queue_offsets(topic, queue_id)
+            last_ms = store_time(topic, queue_id, end - 1)
+            table[self._queue(topic, queue_id)] = TopicOffset(
                 min_offset=first, max_offset=end, last_update_timestamp=max(last_ms, 0)
             )
-        return Reply(body=TopicStatsTable(offset_table=table).to_bytes())
+        return table
 
     @serves(RequestCode.QUERY_TOPIC_CONSUME_BY_WHO)
     def consumed_by(self, peer: Peer, frame: Frame, header: QueryTopicConsumeByWhoRequestHeader) -> Reply:
@@ -95,25 +106,26 @@ class ConsumeProgress:
         return Reply(body=GroupList(group_list=list(known)).to_bytes())
 
     @serves(RequestCode.QUERY_CONSUME_TIME_SPAN)
-    def time_span(self, peer: Peer, frame: Frame, header: QueryConsumeTimeSpanRequestHeader) -> Reply:
-        topic = self._known_topic(header.topic)
-        spans = [
-            self._time_span(header.group, header.topic, queue_id)
-            for queue_id in range(topic.write_queue_nums)
-        ]
+    async def time_span(self, peer: Peer, frame: Frame, header: QueryConsumeTimeSpanRequestHeader) -> Reply:
+        queue_ids = range(self._known_topic(header.topic).write_queue_nums)
+        spans = await self._times.answer(
+            lambda store_time: [
+                self._time_span(header.group, header.topic, queue_id, store_time) for queue_id in queue_ids
+            ]
+        )
         return Reply(body=QueryConsumeTimeSpanBody(consume_time_span_set=spans).to_bytes())
 
-    def _time_span(self, group: str, topic: str, queue_id: int) -> QueueTimeSpan:
+    def _time_span(self, group: str, topic: str, queue_id: int, store_time: StoreTimeOf) -> QueueTimeSpan:
         """Times of the queue's ends and of what was consumed last; the delay is that of the next message."""
-        _, end = self._store.queue_offsets(topic, queue_id)
-        oldest_ms = self._store.earliest_store_time(topic, queue_id)
+        first, end = self._store.queue_offsets(topic, queue_id)
+        oldest_ms = store_time(topic, queue_id, first)
         offset = max(self._offsets.query(group, topic, queue_id), 0)
-        consumed_ms = self._store_time(topic, queue_id, offset - 1) if offset else oldest_ms
-        next_ms = self._store_time(topic, queue_id, offset) if offset < end else -1
+        consumed_ms = store_time(topic, queue_id, offset - 1) if offset else oldest_ms
+        next_ms = store_time(topic, queue_id, offset) if offset < end else -1
         return QueueTimeSpan(
             message_queue=self._queue(topic, queue_id),
             min_time_stamp=oldest_ms,
-            max_time_stamp=self._store_time(topic, queue_id, end - 1),
+            max_time_stamp=store_time(topic, queue_id, end - 1),
             consume_time_stamp=consumed_ms,
             delay_time=self._now_ms() - next_ms if next_ms >= 0 else 0,
         )
@@ -121,40 +133,50 @@ class ConsumeProgress:
     # -- groups ----------------------------------------------------------------------------------------------
 
     @serves(RequestCode.GET_CONSUME_STATS)
-    def group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsRequestHeader) -> Reply:
+    async def group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsRequestHeader) -> Reply:
         """All topics with stored offsets, or the one that is named; an unknown group has an empty table."""
-        stats = ConsumeStats()
+        group = header.consumer_group
         named = header.topic is not None and not header.topic.isspace() and header.topic
-        wanted = [named] if named else self._offsets.topics_of(header.consumer_group)
-        for topic in self._consumed_topics(header.consumer_group, wanted):
-            stats.offset_table.update(
-                self._progress(header.consumer_group, topic.topic_name, topic.read_queue_nums)
-            )
-        return Reply(body=stats.to_bytes())
+        wanted = [named] if named else self._offsets.topics_of(group)
+        topics = list(self._consumed_topics(group, wanted))
+
+        def stats(store_time: StoreTimeOf) -> ConsumeStats:
+            table: dict[MessageQueue, OffsetWrapper] = {}
+            for topic in topics:
+                table.update(self._progress(group, topic.topic_name, topic.read_queue_nums, store_time))
+            return ConsumeStats(offset_table=table)
+
+        return Reply(body=(await self._times.answer(stats)).to_bytes())
 
     @serves(RequestCode.GET_BROKER_CONSUME_STATS)
-    def all_group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsInBrokerHeader) -> Reply:
+    async def all_group_stats(self, peer: Peer, frame: Frame, header: GetConsumeStatsInBrokerHeader) -> Reply:
         """One entry per topic of each group; with `is_order` only of order topics."""
+        is_order = bool(header.is_order)
+        body = await self._times.answer(lambda store_time: self._all_group_stats(is_order, store_time))
+        return Reply(body=body.to_bytes())
+
+    def _all_group_stats(self, is_order: bool, store_time: StoreTimeOf) -> ConsumeStatsList:
         lists: list[dict[str, list[ConsumeStats]]] = []
         behind = 0
         for group in self._groups.configs():
             of_group = []
             for topic in self._consumed_topics(group, self._offsets.topics_of(group)):
-                if header.is_order and not topic.order:
+                if is_order and not topic.order:
                     continue
-                table = self._progress(group, topic.topic_name, topic.write_queue_nums)
+                table = self._progress(group, topic.topic_name, topic.write_queue_nums, store_time)
                 behind += sum(queue.broker_offset - queue.consumer_offset for queue in table.values())
                 of_group.append(ConsumeStats(offset_table=table))
             lists.append({group: of_group})
-        body = ConsumeStatsList(consume_stats_list=lists, broker_addr=self._broker_address, total_diff=behind)
-        return Reply(body=body.to_bytes())
+        return ConsumeStatsList(consume_stats_list=lists, broker_addr=self._broker_address, total_diff=behind)
 
-    def _progress(self, group: str, topic: str, queues: int) -> dict[MessageQueue, OffsetWrapper]:
+    def _progress(
+        self, group: str, topic: str, queues: int, store_time: StoreTimeOf
+    ) -> dict[MessageQueue, OffsetWrapper]:
         table = {}
         for queue_id in range(queues):
             _, end = self._store.queue_offsets(topic, queue_id)
             offset = max(self._offsets.query(group, topic, queue_id), 0)
-            consumed_ms = self._store_time(topic, queue_id, offset - 1) if offset else 0
+            consumed_ms = store_time(topic, queue_id, offset - 1) if offset else 0
             table[self._queue(topic, queue_id)] = OffsetWrapper(
                 broker_offset=end, consumer_offset=offset, last_timestamp=max(consumed_ms, 0)
             )
@@ -212,7 +234,3 @@ class ConsumeProgress:
 
     def _queue(self, topic: str, queue_id: int) -> MessageQueue:
         return MessageQueue(topic, self._broker_config.broker_name, queue_id)
-
-    def _store_time(self, topic: str, queue_id: int, queue_offset: int) -> int:
-        """When that message was stored, in epoch milliseconds; -1 when there is none."""
-        return self._store.store_time_at(topic, queue_id, queue_offset) if queue_offset >= 0 else -1

@@ -28,17 +28,22 @@ from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.offsets import ConsumerOffsets
+    from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.message_store import MessageStore
+
+SEARCH_ROUNDS_MAX = 100
+"""A search looks at some twenty messages, and at the last one of each file of the queue before it."""
 
 
 class OffsetRequests:
     """Answers from the table of consumer offsets and from the queues."""
 
-    def __init__(self, offsets: ConsumerOffsets, store: MessageStore) -> None:
+    def __init__(self, offsets: ConsumerOffsets, store: MessageStore, reads: WarmReads) -> None:
         self._offsets = offsets
         self._store = store
+        self._reads = reads
 
     @serves(RequestCode.QUERY_CONSUMER_OFFSET)
     def query(self, peer: Peer, frame: Frame, header: QueryConsumerOffsetRequestHeader) -> Reply:
@@ -80,13 +85,18 @@ class OffsetRequests:
         return Reply(header=GetMinOffsetResponseHeader(offset=first))
 
     @serves(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP)
-    def search_offset(self, peer: Peer, frame: Frame, header: SearchOffsetRequestHeader) -> Reply:
-        offset = self._store.offset_by_time(header.topic, header.queue_id, header.timestamp)
+    async def search_offset(self, peer: Peer, frame: Frame, header: SearchOffsetRequestHeader) -> Reply:
+        def search(may_block: bool) -> int:
+            return self._store.offset_by_time(header.topic, header.queue_id, header.timestamp, may_block)
+
+        offset = await self._reads.read(search, SEARCH_ROUNDS_MAX)
         return Reply(header=SearchOffsetResponseHeader(offset=offset))
 
     @serves(RequestCode.GET_EARLIEST_MSG_STORETIME)
-    def earliest_store_time(
+    async def earliest_store_time(
         self, peer: Peer, frame: Frame, header: GetEarliestMsgStoretimeRequestHeader
     ) -> Reply:
-        timestamp = self._store.earliest_store_time(header.topic, header.queue_id)
+        timestamp = await self._reads.read(
+            lambda may_block: self._store.earliest_store_time(header.topic, header.queue_id, may_block)
+        )
         return Reply(header=GetEarliestMsgStoretimeResponseHeader(timestamp=timestamp))

@@ -17,11 +17,14 @@ from rocketmq_tx.protocol.headers import (
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
+    from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.config.store import MessageStoreConfig
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.message_store import MessageStore, QueryResult
 
+QUERY_ROUNDS_MAX = 200
+"""Each message and each entry of the index may have to be fetched, and one answer holds up to 64."""
 UNIQUE_KEY_QUERY = "_UNIQUE_KEY_QUERY"
 """An extra field beside the header: the key is a unique id, and the broker chooses how many to return."""
 
@@ -29,12 +32,13 @@ UNIQUE_KEY_QUERY = "_UNIQUE_KEY_QUERY"
 class QueryRequests:
     """Answers with records as they are stored."""
 
-    def __init__(self, config: MessageStoreConfig, store: MessageStore) -> None:
+    def __init__(self, config: MessageStoreConfig, store: MessageStore, reads: WarmReads) -> None:
         self._config = config
         self._store = store
+        self._reads = reads
 
     @serves(RequestCode.QUERY_MESSAGE)
-    def by_key(self, peer: Peer, frame: Frame, header: QueryMessageRequestHeader) -> Reply:
+    async def by_key(self, peer: Peer, frame: Frame, header: QueryMessageRequestHeader) -> Reply:
         """The newest messages with a key, oldest first, stored between two times.
 
         How far the index reaches is told only with messages, as in Apache.
@@ -42,9 +46,13 @@ class QueryRequests:
         most = header.max_num
         if (frame.ext_fields or {}).get(UNIQUE_KEY_QUERY) == "true":
             most = self._config.default_query_max_num
-        found = self._store.query_by_key(
-            header.topic, header.key, most, header.begin_timestamp, header.end_timestamp
-        )
+
+        def query(may_block: bool) -> QueryResult:
+            return self._store.query_by_key(
+                header.topic, header.key, most, header.begin_timestamp, header.end_timestamp, may_block
+            )
+
+        found = await self._reads.read(query, QUERY_ROUNDS_MAX)
         if not found.body:
             return Reply(
                 ResponseCode.QUERY_NOT_FOUND,
@@ -58,10 +66,10 @@ class QueryRequests:
         return Reply(header=answer, body=found.body)
 
     @serves(RequestCode.VIEW_MESSAGE_BY_ID)
-    def by_place(self, peer: Peer, frame: Frame, header: ViewMessageRequestHeader) -> Reply:
+    async def by_place(self, peer: Peer, frame: Frame, header: ViewMessageRequestHeader) -> Reply:
         """The record that begins at a commit log offset, which is part of an offset message id."""
         try:
-            record = self._store.record_at(header.offset)
+            record = await self._reads.read(lambda may_block: self._store.record_at(header.offset, may_block))
         except StoreError as error:
             raise RequestRefused(
                 ResponseCode.SYSTEM_ERROR, f"can not find message by the offset, {header.offset}"

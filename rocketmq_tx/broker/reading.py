@@ -32,8 +32,10 @@ from rocketmq_tx.broker.query_handlers import QueryRequests
 from rocketmq_tx.broker.queue_entries import QueueEntries
 from rocketmq_tx.broker.queue_locks import LOCK_EXPIRED_S, QueueLocks
 from rocketmq_tx.broker.runtime_info import RuntimeInfo
+from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.tag_filter import TagFilters
 from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.remoting.connections import ConnectionObserver
 from rocketmq_tx.runtime.arrivals import Arrivals
@@ -95,15 +97,24 @@ class ReadingSide:
             off_reactor(reactor),
         )
         self._locks = LockRequests(QueueLocks(), now_s)
+        reads = WarmReads(store, off_reactor(reactor))
         self._handlers = [
             pulls,
             self._clients,
-            OffsetRequests(offsets, store),
+            OffsetRequests(offsets, store, reads),
             self._locks,
-            QueryRequests(settings.store, store),
+            QueryRequests(settings.store, store, reads),
             ConnectionLists(producers, consumers),
             ConsumeProgress(
-                broker, settings.broker_address, store, topics, groups, consumers, offsets, now_ms
+                broker,
+                settings.broker_address,
+                store,
+                topics,
+                groups,
+                consumers,
+                offsets,
+                StoreTimes(store, reads),
+                now_ms,
             ),
             GroupRequests(settings.store, groups, offsets),
             ClientControl(broker.broker_name, topics.get, consumers, offsets, store),

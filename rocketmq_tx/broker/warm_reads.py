@@ -34,9 +34,9 @@ class WarmReads:
         for error in cold:
             self._store.warm(error)
 
-    async def read(self, call: Callable[[bool], T]) -> T:
-        """What `call(may_block)` returns once it does not raise WouldBlock."""
-        for _ in range(COLD_READS_MAX):
+    async def read(self, call: Callable[[bool], T], rounds: int = COLD_READS_MAX) -> T:
+        """What `call(may_block)` returns once it does not raise WouldBlock, `rounds` times at most."""
+        for _ in range(rounds):
             try:
                 return call(False)
             except WouldBlock as error:

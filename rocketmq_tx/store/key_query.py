@@ -15,6 +15,9 @@ from rocketmq_tx.store.dispatcher import index_keys
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.records import facts
 
+BODY_BYTES_MAX = 15 << 20
+"""Clients take frames of 16 MB at most; one message is always answered."""
+
 
 class QueryResult(NamedTuple):
     """Records found by key, back to back in `body`, and how far the index reaches (0 when it is empty)."""
@@ -36,14 +39,25 @@ class KeyQuery:
         self._may_block = may_block
 
     def run(self, index: MessageIndex, log: CommitLog, deleted: DeletedTopics, max_count: int) -> QueryResult:
-        """The newest `max_count` of them, oldest first; WouldBlock when bytes may not be waited for."""
+        """The newest `max_count` of them that fit a frame, oldest first.
+
+        WouldBlock when bytes may not be waited for.
+        """
         records: dict[int, bytes] = {}
+        room = BODY_BYTES_MAX
 
         def is_wanted(offset: int) -> bool:
-            record = None if deleted.is_gone(self._topic, offset) else self._record(log, offset)
-            if record is not None:
-                records[offset] = record
-            return record is not None
+            nonlocal room
+            if room <= 0 or deleted.is_gone(self._topic, offset):
+                return False
+            record = self._record(log, offset)
+            if record is None:
+                return False
+            room -= len(record)
+            if room < 0 and records:
+                return False
+            records[offset] = record
+            return True
 
         offsets = index.find(
             self._topic, self._key, max_count, self._begin_ms, self._end_ms, is_wanted, self._may_block

@@ -12,6 +12,7 @@ from rocketmq_tx.broker.offset_handlers import OffsetRequests
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.runtime_info import size_text, uptime_text
 from rocketmq_tx.broker.topic_rules import make_topic
+from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import bodies
 from rocketmq_tx.protocol.codes import RequestCode
@@ -35,6 +36,7 @@ from rocketmq_tx.protocol.headers import (
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store.pull import GetResult, GetStatus
 from tests.replay import BEGAN_MS, ReplayedBroker, frames_of
+from tests.unit.read_parts import at_once
 
 
 class ReadingCase(SynchronousTestCase):
@@ -144,7 +146,9 @@ class StoredOffsets(ReadingCase):
     def query(self, store: Any) -> int:
         header = QueryConsumerOffsetRequestHeader(consumer_group="g", topic="t", queue_id=0)
         peer: Any = None
-        reply = OffsetRequests(ConsumerOffsets(), store).query(peer, Frame(14), header)
+        reply = OffsetRequests(ConsumerOffsets(), store, WarmReads(store, at_once)).query(
+            peer, Frame(14), header
+        )
         return int(reply.header.offset)  # type: ignore[union-attr]
 
     def test_a_new_group_starts_at_0_only_on_a_queue_that_is_whole_and_in_memory(self) -> None:
