@@ -20,6 +20,7 @@ from rocketmq_tx.cli.store_opening import (
     progress_over,
     say_json,
 )
+from rocketmq_tx.cli.store_repair import repair
 from rocketmq_tx.cli.store_stats import stats
 from rocketmq_tx.errors import RocketMQError
 from rocketmq_tx.store.read_only_disk import lock_holder
@@ -32,8 +33,8 @@ from rocketmq_tx.store.verify import verify as verify_store
 def mqstore() -> None:
     """Look at a store directory, ours or Apache RocketMQ's, and see whether it is sound.
 
-    STORE is a broker's storePathRootDir. Nothing is locked or changed, so a broker may have it open; what it
-    is just writing may look unfinished then.
+    STORE is a broker's storePathRootDir. Nothing but repair --do locks or changes anything, so a broker may
+    have it open; what it is just writing may look unfinished then.
     """
 
 
@@ -82,6 +83,7 @@ def say_report(report: VerifyReport) -> None:
 
 mqstore.add_command(dump)
 mqstore.add_command(stats)
+mqstore.add_command(repair)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -30,36 +30,47 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def of_a_store(command: Command) -> Command:
     """Adds the STORE argument and -c; the command gets `files`, a `StoreFiles`."""
+    return _with_store("files", store_files, command)
 
+
+def of_a_store_config(command: Command) -> Command:
+    """The same; the command gets `config`, a `MessageStoreConfig`."""
+    return _with_store("config", store_config, command)
+
+
+def _with_store(name: str, make: Callable[[Path | None, Path | None], object], command: Command) -> Command:
     @click.argument("store", required=False, type=click.Path(path_type=Path))
     @click.option(
         "-c", "--config", "config_file", type=click.Path(path_type=Path), help="The broker's properties file."
     )
     @functools.wraps(command)
-    def with_files(store: Path | None, config_file: Path | None, **more: Any) -> Any:
-        return command(files=store_files(store, config_file), **more)
+    def with_store(store: Path | None, config_file: Path | None, **more: Any) -> Any:
+        return command(**{name: make(store, config_file)}, **more)
 
-    return with_files  # type: ignore[return-value]
+    return with_store  # type: ignore[return-value]
 
 
 def store_files(store: Path | None, config_file: Path | None) -> StoreFiles:
     """The files of the directory, or of the broker whose file is given; UsageError when there is no store."""
     config = store_config(store, config_file)
-    root = config.store_path_root_dir
-    if not any(os.path.isdir(os.path.join(root, name)) for name in ("commitlog", "consumequeue", "config")):
-        directories = config.commit_log_paths
-        if not any(os.path.isdir(directory) for directory in directories):
-            raise click.UsageError(f"{root} is no store: it has no commitlog, consumequeue or config")
     return StoreFiles(
         ReadOnlyDisk(),
-        root,
-        tuple(dict.fromkeys((*config.commit_log_paths, *config.read_only_commit_log_paths))),
+        config.store_path_root_dir,
+        log_directories(config),
         IndexSize(config.max_hash_slot_num, config.max_index_num),
     )
 
 
+def log_directories(config: MessageStoreConfig) -> tuple[str, ...]:
+    """All in which the commit log may have files."""
+    return tuple(dict.fromkeys((*config.commit_log_paths, *config.read_only_commit_log_paths)))
+
+
 def store_config(store: Path | None, config_file: Path | None) -> MessageStoreConfig:
-    """The store's part of a broker's settings; a directory given wins over the file's."""
+    """The store's part of a broker's settings; a directory given wins over the file's.
+
+    UsageError when there is no store.
+    """
     if store is None and config_file is None:
         raise click.UsageError("name the store directory, or the broker's file with -c")
     try:
@@ -72,6 +83,10 @@ def store_config(store: Path | None, config_file: Path | None) -> MessageStoreCo
         if str(store) != config.store_path_root_dir:
             config.store_path_commit_log = None
         config.store_path_root_dir = str(store)
+    root = config.store_path_root_dir
+    places = [*log_directories(config), os.path.join(root, "consumequeue"), os.path.join(root, "config")]
+    if not any(map(os.path.isdir, places)):
+        raise click.UsageError(f"{root} is no store: it has no commitlog, consumequeue or config")
     return config
 
 

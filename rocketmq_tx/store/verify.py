@@ -91,6 +91,10 @@ class StoreVerifier:
                 self._index.lost(step.offset, step.offset + step.size)
             elif step.verdict is Verdict.NOTHING:
                 self._nothing(step)
+            elif step.size == files.segment_bytes:
+                findings.note(f"the file for {step.offset} holds no record: a repair has filled a gap")
+                self._queues.lost = True
+                self._index.lost(step.offset, step.offset + step.size)
         report.log_end_offset = scan.end
         if scan.torn_bytes:
             findings.note(

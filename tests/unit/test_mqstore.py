@@ -15,6 +15,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.cli import mqstore
+from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 from tests import golden
@@ -320,6 +321,65 @@ class StatsTests(MqstoreCase):
         self.assertIn("GoldenBulk", out)
 
 
+class RepairTests(MqstoreCase):
+    def gapped(self) -> tuple[Path, list[dict[str, Any]], list[str]]:
+        """(a store without its third segment, all records that it had, its file names)."""
+        root = self.closed(mapped_file_size_commit_log=8192)
+        records = self.lines("dump", "records", root)
+        names = sorted(file.name for file in (root / "commitlog").iterdir())
+        (root / "commitlog" / names[2]).unlink()
+        return root, records, names
+
+    def test_it_shows_first_and_changes_nothing(self) -> None:
+        root, _, names = self.gapped()
+        before = contents(root)
+        code, out = self.call("repair", root)
+        self.assertEqual(code, 1)
+        self.assertEqual(
+            out.splitlines(),
+            [
+                f"fill with an empty segment: {root}/commitlog/{names[2]}: the segment is missing",
+                "lost: what the commit log had from 16384 to 24576",
+                "nothing was changed: give --do to do it",
+            ],
+        )
+        self.assertEqual(contents(root), before)
+
+    def test_a_gap_is_filled_and_the_store_opens_with_all_other_messages(self) -> None:
+        root, records, _ = self.gapped()
+        store = MessageStore(
+            small_config(str(root), mapped_file_size_commit_log=8192), platform_disk(), STORE_HOST
+        )
+        self.assertRaises(StoreDamaged, store.open, NOW)
+        code, out = self.call("repair", root, "--do")
+        self.assertEqual((code, out.splitlines()[-1]), (0, "done"))
+        self.assertEqual(self.call("repair", root)[0], 0)
+        with self.opened(root) as store:
+            left = [one for one in records if not 16384 <= one["offset"] < 24576]
+            for one in left:
+                self.assertEqual(len(store.record_at(one["offset"])), one["size"])
+        report = self.verify(root)
+        self.assertEqual((report["damage"], report["records"]), ([], len(left)))
+        self.assertEqual(report["notes"], ["the file for 16384 holds no record: a repair has filled a gap"])
+
+    @contextlib.contextmanager
+    def opened(self, root: Path) -> Iterator[MessageStore]:
+        config = small_config(str(root), mapped_file_size_commit_log=8192)
+        store = MessageStore(config, platform_disk(), STORE_HOST)
+        store.open(NOW)
+        yield store
+        store.close(NOW)
+
+    def test_a_store_that_is_open_is_not_repaired(self) -> None:
+        with self.own(mapped_file_size_commit_log=8192) as (_, root):
+            extra = root / "commitlog" / f"{7:020d}"
+            extra.write_bytes(b"x")
+            self.assertEqual(self.call("repair", root, "--do")[0], 1)
+            self.assertIn("in use by another broker", self.complaint)
+            self.assertTrue(extra.exists())
+            extra.unlink()
+
+
 class CommandLineTests(MqstoreCase):
     def test_a_wrong_command_line_ends_with_2(self) -> None:
         for arguments in (
@@ -336,7 +396,7 @@ class CommandLineTests(MqstoreCase):
     def test_help_ends_with_0(self) -> None:
         code, out = self.call("--help")
         self.assertEqual(code, 0)
-        for command in ("dump", "stats", "verify"):
+        for command in ("dump", "repair", "stats", "verify"):
             self.assertIn(command, out)
 
     def test_what_cannot_be_read_is_one_sentence_and_1(self) -> None:
@@ -363,7 +423,7 @@ class CommandLineTests(MqstoreCase):
 class DocumentTests(MqstoreCase):
     def test_the_examples_of_the_document_show_what_they_say(self) -> None:
         text = (Path(__file__).parents[2] / "docs/storage.md").read_text("utf-8")
-        (block,) = re.findall(r"```console\n(\$ mqstore.*?)```", text, re.S)
+        block = "".join(re.findall(r"```console\n(\$ mqstore.*?)```", text, re.S))
         store = str(self.golden("torn_middle"))
         for example in block.split("$ mqstore ")[1:]:
             command, _, wanted = example.partition("\n")
