@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import Runner
 from rocketmq_tx.store.old_segments import OldSegment
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 FIRST_AFTER_S = 60.0
 ROUNDS_WHEN_ASKED = 20
 """So many rounds an administrator's request holds: each deletes ten files at most."""
+RELEASE_WAIT_S = 60.0
+"""Longer waits for those who need a segment begin anew in the next round."""
 HOUR_MS = 3_600_000
 
 
@@ -66,6 +69,8 @@ class Retention(Service):
         self._hour_of = hour_of
         self._rounds_asked = 0
         self._dated: tuple[int, int | None] = (-1, None)
+        self.before_deletion: Callable[[int], Deferred[None]] = lambda commit_log_offset: succeed(None)
+        """Is given the end of each segment that is to go, and fires when nobody needs it any more."""
         self._periodic = Periodic(
             reactor,
             lambda: config.clean_resource_interval / 1000,
@@ -111,6 +116,8 @@ class Retention(Service):
             oldest = expiry.oldest()
             if oldest is None or not await self._is_expired(oldest, rules, cleaning):
                 break
+            if not await self._is_released(oldest, cleaning):
+                break
             expiry.drop(oldest)
             await self._remove()
             deleted += 1
@@ -126,6 +133,16 @@ class Retention(Service):
             self._dated = (oldest.start, await self._thread.run(oldest.last_store_timestamp))
         last_message_ms = self._dated[1]
         return last_message_ms is not None and is_expired(rules, cleaning, last_message_ms, self._now_ms())
+
+    async def _is_released(self, oldest: OldSegment, cleaning: Cleaning) -> bool:
+        """Whether nobody needs the segment any more. A disk that runs full cannot wait for that for ever."""
+        released = self.before_deletion(oldest.end).addTimeout(RELEASE_WAIT_S, self._reactor)
+        try:
+            await released
+        except (TimeoutError, StoreError) as problem:
+            self._log.warn("still needed: file={file} problem={problem!r}", file=oldest.path, problem=problem)
+            return cleaning.at_once and bool(self.running)
+        return True
 
     async def _remove(self) -> None:
         job = self._store.expiry.begin_removal()

@@ -138,6 +138,7 @@ class BrokerParts:
             reactor,
             now_ms,
         )
+        self.store_service.retention.before_deletion = self.timers.appended_again_before
         self._make_remoting()
 
     def table_file(self, name: str) -> JsonFile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.timer_delivery import TimerDelivery
@@ -158,6 +158,8 @@ class TimerService(Service):
         """
         if not self._config.broker_role.is_master:
             return succeed(None)
+        if not self.running:
+            return fail(StoreUnavailable("the timer has stopped"))
         done: Deferred[None] = Deferred()
         self._moves.append((min(commit_log_offset, self._store.written_to), done))
         self._turns.run_now()

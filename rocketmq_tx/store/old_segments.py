@@ -27,6 +27,11 @@ class OldSegment:
         self._file_after = file_after
 
     @property
+    def end(self) -> int:
+        """The log offset behind it."""
+        return self.start + self._size
+
+    @property
     def path(self) -> str:
         return self._file.path
 

@@ -475,13 +475,15 @@ class OldSegments(TimerCase):
             self.later(b"%d" % number, 50)
         self.broker.pass_time(2)
         end = self.broker.parts.store.written_to
-        done: Deferred[None] = self.broker.parts.timers.appended_again_before(end)
+        timers = self.broker.parts.timers
+        done: Deferred[None] = timers.appended_again_before(end)
         self.broker.clock.advance(0)
         self.broker.clock.advance(0)
 
         self.broker = self.broker.restarted()
 
         self.failureResultOf(done, StoreUnavailable)
+        self.failureResultOf(timers.appended_again_before(end), StoreUnavailable)
         again = self.broker.parts.timers.appended_again_before(end)
         for _ in range(5):
             self.broker.pass_time(1)
@@ -504,3 +506,43 @@ class OldSegments(TimerCase):
         done = self.broker.parts.timers.appended_again_before(0)
         self.broker.pass_time(0.1)
         self.assertTrue(done.called)
+
+    def with_small_segments(self, **keys: Any) -> None:
+        """Files of 4 KiB that may go after an hour, at any hour."""
+        every_hour = ";".join(f"{hour:02d}" for hour in range(24))
+        self.broker = MemoryBroker(
+            mappedFileSizeCommitLog=4096, fileReservedTime=1, deleteWhen=every_hour, **keys
+        )
+
+    def test_the_hours_of_deletion_pass_a_pending_message_by(self) -> None:
+        self.with_small_segments()
+        self.later(b"x", 10 * HOUR_S)
+        for hour in range(9):
+            self.broker.send(bytes(2000), topic="Others")
+            for _ in range(60):
+                self.broker.pass_time(60)
+            self.broker = self.broker.restarted() if hour == 5 else self.broker
+        self.assertGreater(self.broker.parts.store.min_offset, 4096)
+
+        self.assertEqual(self.waited(HOUR_S), [b"x"])
+        self.assertGreaterEqual(int(self.broker.records()[0].property_map["TIMER_ROLL_TIMES"]), 1)
+
+    def test_a_disk_that_runs_full_waits_a_minute_for_pending_messages_and_no_longer(self) -> None:
+        self.with_small_segments()
+        self.later(b"x", 10 * HOUR_S)
+        self.broker.send(bytes(3000), topic="Others")
+        self.broker.send(bytes(3000), topic="Others")
+        self.broker.pass_time(2)
+        self.broker.disk.free_bytes = 1 << 30
+        for _ in range(40):
+            self.broker.pass_time(2)
+        self.assertEqual(self.broker.parts.store.min_offset, 0, "nothing can be appended again")
+
+        for _ in range(40):
+            self.broker.pass_time(2)
+
+        self.assertGreater(self.broker.parts.store.min_offset, 0)
+        self.broker.disk.free_bytes = 1 << 40
+        self.broker.pass_time(30)
+        self.assertEqual(self.waited(10 * HOUR_S), [])
+        self.assertEqual(self.broker.parts.timers._delivery.lost, 1)
