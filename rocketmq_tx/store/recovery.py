@@ -290,7 +290,7 @@ class Recovery:
         report.records_withheld.clear()
         self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
-        end, told = walk_from, 0
+        end, work = walk_from, 0
         doubtful: list[Step] = []
         for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
@@ -309,11 +309,11 @@ class Recovery:
                 log.last_record_at = step.offset
                 log.last_store_timestamp = record.store_timestamp
                 report.records_walked += 1
+                work += step.size + RECORD_WORK
                 if report.records_walked % 65536 == 0:
                     self._write_out()
-            work = step.offset - walk_from + report.records_walked * RECORD_WORK
-            if work >= told + PROGRESS_WORK:
-                told = work
+            if work >= PROGRESS_WORK:
+                work = 0
                 share = (step.offset - walk_from) * 100 // (log.segments.end - walk_from)
                 self._notice(
                     f"recovering: read the log to {step.offset} of at most {log.segments.end}, {share}%"
