@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 LOADED_ALIVE_MS = 30_000
 """Groups of a file without a time of death count as dead since this long before the start."""
 
+COMPILED_CHARS_PER_MS = 100
+COMPILED_CHARS_BURST = 200_000
+"""Compiling takes the reactor most of a microsecond a character. A heartbeat may bring megabytes of
+expressions; what is over this budget waits for the group's next heartbeat."""
+
 
 @attrs.define(eq=False)
 class GroupFilter:
@@ -59,6 +64,8 @@ class GroupFilters:
         self._now_ms = now_ms
         self._by_group: dict[str, dict[str, GroupFilter]] = {}
         self.changes = 0
+        self._chars_left: float = COMPILED_CHARS_BURST
+        self._counted_to_ms = now_ms()
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -105,6 +112,8 @@ class GroupFilters:
     def _put(self, group: str, subscription: SubscriptionData) -> None:
         """Compiles; what cannot be compiled also removes the version before, which nobody wants any more."""
         topic = subscription.topic
+        if not self._affords(len(subscription.sub_string)):
+            return
         try:
             if subscription.expression_type != EXPRESSION_SQL92:
                 raise ExpressionError(f"{subscription.expression_type} is no type of expression", 1, 1)
@@ -118,6 +127,17 @@ class GroupFilters:
             group, topic, expression, subscription.sub_version, self._now_ms()
         )
         self.changes += 1
+
+    def _affords(self, chars: int) -> bool:
+        """Counts what is compiled; False while the budget is used up."""
+        now_ms = self._now_ms()
+        earned = max(0, now_ms - self._counted_to_ms) * COMPILED_CHARS_PER_MS
+        self._chars_left = min(COMPILED_CHARS_BURST, self._chars_left + earned)
+        self._counted_to_ms = now_ms
+        if self._chars_left <= 0:
+            return False
+        self._chars_left -= chars
+        return True
 
     def _bury(self, filters: Iterable[GroupFilter]) -> None:
         for one in filters:

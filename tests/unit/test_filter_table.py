@@ -71,6 +71,16 @@ class Registration(TableCase):
         self.filters.register("g", [sql("t", "a >", 3)])
         self.assertIsNone(self.facts())
 
+    def test_megabytes_of_expressions_are_compiled_a_little_at_a_time(self) -> None:
+        long = "a IN (" + ", ".join(f"'{number}'" for number in range(6000)) + ")"
+        subscriptions = [sql(f"t{number}", f"{long} OR b = {number}") for number in range(20)]
+        counts = []
+        for _ in range(6):
+            self.filters.register("g", subscriptions)
+            counts.append(len(self.filters.of_group("g")))
+            self.now_ms += 30_000
+        self.assertEqual(counts, [4, 8, 12, 16, 20, 20])
+
     def test_topics_left_out_and_groups_that_left_are_dead_until_they_come_back(self) -> None:
         self.filters.register("g", [sql("t", "a > 1", 1), sql("u", "a > 1", 1)])
         self.now_ms += 5
