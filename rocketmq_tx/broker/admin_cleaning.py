@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.protocol.codes import RequestCode
-from rocketmq_tx.protocol.names import SCHEDULE_TOPIC, TRANSACTION_OP_TOPIC
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC, TIMER_TOPIC, TRANSACTION_OP_TOPIC
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.message_store import MessageStore
 
-KEPT_TOPICS = frozenset({SCHEDULE_TOPIC, TRANSACTION_OP_TOPIC})
+KEPT_TOPICS = frozenset({SCHEDULE_TOPIC, TIMER_TOPIC, TRANSACTION_OP_TOPIC})
 """Topics that have queues without being in the table of topics."""
 
 

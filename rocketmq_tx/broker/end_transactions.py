@@ -162,7 +162,9 @@ class EndTransactions:
         if not store.query_by_key(topic, key, 1, 0, _EVER_MS).body:
             return False
         real_topic = half.property_map.get(prop.REAL_TOPIC, "")
-        found = committed_before(store, (real_topic, names.SCHEDULE_TOPIC), key, lambda record: True)
+        found = committed_before(
+            store, (real_topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC), key, lambda record: True
+        )
         return found is None
 
     # -- storing -------------------------------------------------------------------------------------------

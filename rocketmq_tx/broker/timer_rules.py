@@ -22,6 +22,8 @@ from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag, transaction_typ
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.timer_entries import Entry, pack_entry
 
+LONGEST_DELAY_SEC = 31_536_000
+"""A year: what timerMaxDelaySec may be set to."""
 PENDING_QUEUE = 0
 """The queue of the timer topic where messages wait, as in Apache 5."""
 CANCELLATION_REACH_MS = 1000
@@ -35,14 +37,14 @@ TIMES = (prop.TIMER_DELAY_SEC, prop.TIMER_DELAY_MS, prop.TIMER_DELIVER_MS)
 def timed(placement: Placement, now_ms: int, max_delay_sec: int) -> Placement:
     """Where a message goes that may carry its own delivery time; RequestRefused when it is too far away.
 
-    Delay levels and half messages come first. A time that has passed is no delay.
+    A delay level comes first. A half message is only judged: its time counts from the commit. A time that
+    has passed is no delay.
     """
     properties = placement.properties
     if (
         not any(name in properties for name in TIMES)
         or prop.TIMER_OUT_MS in properties
         or placement.delay_level
-        or placement.topic == names.TRANSACTION_HALF_TOPIC
         or transaction_type(placement.sys_flag) not in (TRANSACTION_NOT, SysFlag.TRANSACTION_COMMIT)
     ):
         return placement
@@ -50,9 +52,9 @@ def timed(placement: Placement, now_ms: int, max_delay_sec: int) -> Placement:
     is_cancellation = prop.TIMER_DEL_UNIQKEY in properties
     if deliver_ms is None or deliver_ms - now_ms > max_delay_sec * 1000:
         raise timer_illegal(max_delay_sec)
-    if deliver_ms <= now_ms:
-        if is_cancellation:
-            raise timer_illegal(max_delay_sec)
+    if deliver_ms <= now_ms and is_cancellation:
+        raise timer_illegal(max_delay_sec)
+    if deliver_ms <= now_ms or placement.topic == names.TRANSACTION_HALF_TOPIC:
         return placement
     added = {
         prop.TIMER_OUT_MS: str(deliver_ms),

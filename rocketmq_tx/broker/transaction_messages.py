@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import attrs
 
-from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, OP_TAG, real_queue
 from rocketmq_tx.errors import MessageError
@@ -37,7 +37,8 @@ _OP_TAGS_CODE = tags_code(OP_TAG)
 def committed_message(half: MessageRecord, now_ms: int, delays_ms: Sequence[int]) -> NewMessage:
     """What consumers get, with the half message's properties as they are.
 
-    A DELAY counts from now: then the message is for the schedule topic. Raises MessageError or
+    A DELAY counts from now: then the message is for the schedule topic; a delivery time of its own leads to
+    the timer topic. Raises MessageError or
     RequestRefused for a half message that cannot be committed.
     """
     properties = half.property_map
@@ -49,6 +50,11 @@ def committed_message(half: MessageRecord, now_ms: int, delays_ms: Sequence[int]
         real = {prop.DELAY: str(level), prop.REAL_TOPIC: topic, prop.REAL_QUEUE_ID: str(queue_id)}
         stored = pack_properties(in_hash_map_order(properties | real))
         topic, queue_id, code = names.SCHEDULE_TOPIC, level - 1, now_ms + delays_ms[level - 1]
+    else:
+        placement = send_rules.Placement(topic, queue_id, sys_flag, properties, waits=False)
+        timed = timer_rules.timed(placement, now_ms, timer_rules.LONGEST_DELAY_SEC)
+        if timed is not placement:
+            topic, queue_id, stored = timed.topic, timed.queue_id, pack_properties(timed.properties)
     return _made_of(
         half, topic, queue_id, stored, code, sys_flag, index_keys(properties), half.commit_log_offset
     )

@@ -126,7 +126,7 @@ def find_committed(store: MessageStore, transaction: OpenTransaction) -> Message
 
     The message names the half message, or the copy, that it was made of.
     """
-    topics = (transaction.newest.topic, names.SCHEDULE_TOPIC)
+    topics = (transaction.newest.topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC)
 
     def is_its(record: MessageRecord) -> bool:
         if transaction.begins_with_copy:

@@ -81,7 +81,7 @@ class TransactionRequests:
             return "The message is not one of a transaction."
         properties = half.property_map
         key = transaction_key(properties, half.queue_offset)
-        topics = (properties.get(prop.REAL_TOPIC, ""), names.SCHEDULE_TOPIC)
+        topics = (properties.get(prop.REAL_TOPIC, ""), names.SCHEDULE_TOPIC, names.TIMER_TOPIC)
         if committed_before(self._store, topics, key, lambda record: True) is not None:
             return "The transaction was committed."
         return None

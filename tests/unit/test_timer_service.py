@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker.transaction_messages import committed_message
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreUnavailable
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
-from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import encode_properties
 from tests.memory_broker import BEGAN_MS, MemoryBroker
 
@@ -163,6 +164,34 @@ class InTime(TimerCase):
         answer = self.broker.send(b"x", topic=TIMER)
 
         self.assertEqual(answer.code, 16)
+
+
+class Committed(TimerCase):
+    """A half message may say when it is to be delivered; that counts once it is committed."""
+
+    def half(self, **properties: str) -> MessageRecord:
+        record = self.broker.send(
+            b"x", properties={"UNIQ_KEY": "k", "TRAN_MSG": "true", "PGROUP": "pg", **properties}
+        )
+        self.assertEqual(record.code, 0, record.remark)
+        (half,) = self.broker.records("RMQ_SYS_TRANS_HALF_TOPIC")
+        return half
+
+    def test_its_delay_counts_from_the_commit(self) -> None:
+        half = self.half(TIMER_DELAY_SEC="10")
+        self.broker.pass_time(20)
+        self.assertEqual(self.broker.records(TIMER), [])
+
+        message = committed_message(half, self.broker.now_ms(), ())
+        self.broker.parts.appending.append([message], self.broker.now_ms())
+
+        self.assertEqual(self.waited(9.9), [])
+        self.assertEqual(self.waited(0.1), [b"x"])
+        self.assertEqual(self.broker.records()[0].property_map["REAL_TOPIC"], "Orders")
+
+    def test_one_beyond_the_maximum_is_refused_before_it_is_prepared(self) -> None:
+        answer = self.send(b"x", TRAN_MSG="true", PGROUP="pg", TIMER_DELAY_SEC=4 * DAY_S)
+        self.assertEqual((answer.code, answer.remark), (13, MAX_REMARK))
 
 
 class Refused(TimerCase):
