@@ -79,7 +79,7 @@ class Registration(TableCase):
             self.filters.register("g", subscriptions)
             counts.append(len(self.filters.of_group("g")))
             self.now_ms += 30_000
-        self.assertEqual(counts, [4, 8, 12, 16, 20, 20])
+        self.assertEqual(counts, [5, 10, 15, 20, 20, 20])
 
     def test_topics_left_out_and_groups_that_left_are_dead_until_they_come_back(self) -> None:
         self.filters.register("g", [sql("t", "a > 1", 1), sql("u", "a > 1", 1)])
