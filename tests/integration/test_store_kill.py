@@ -33,6 +33,7 @@ ROUNDS = 5
 
 class KillTests(SynchronousTestCase):
     def test_nothing_acknowledged_is_lost_over_several_kills(self) -> None:
+        """Row 2 of the faults."""
         root = str(Path(self.mktemp()).absolute())
         choice = random.Random(11)
         acknowledged: list[int] = []

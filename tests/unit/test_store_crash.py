@@ -115,6 +115,7 @@ class CrashTests(SynchronousTestCase):
         again.close(NOW)
 
     def test_a_kill_at_any_change_of_the_disk_loses_nothing_acknowledged(self) -> None:
+        """Row 2 of the faults, as an image of the disk."""
         for seed in range(3):
             whole = Workload(MemoryDisk(), seed)
             whole.run(25)
@@ -126,6 +127,7 @@ class CrashTests(SynchronousTestCase):
                 self.check(disk.after_kill(), work, EVERYTHING, f"seed {seed}, killed at change {kill_at}")
 
     def test_a_kill_while_recovering_loses_nothing(self) -> None:
+        """Row 4 of the faults."""
         work = Workload(MemoryDisk(), 7)
         work.run(40)
         first = work.disk.after_kill()
@@ -140,6 +142,7 @@ class CrashTests(SynchronousTestCase):
     @settings(max_examples=150, deadline=None)
     @given(st.integers(0, 1 << 32), st.integers(1, 60))
     def test_a_power_cut_keeps_everything_flushed(self, seed: int, steps: int) -> None:
+        """Row 3 of the faults."""
         work = Workload(MemoryDisk(), seed)
         work.run(steps)
         for cut in range(3):
@@ -149,6 +152,7 @@ class CrashTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 1 << 32), st.integers(1, 40))
     def test_a_power_cut_during_the_recovery_keeps_everything_flushed(self, seed: int, steps: int) -> None:
+        """Rows 3 and 4 of the faults."""
         work = Workload(MemoryDisk(), seed)
         work.run(steps)
         choice = random.Random(seed)
@@ -164,6 +168,7 @@ class CrashTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 1 << 32), st.sampled_from(("checkpoint", "consumequeue", "index")))
     def test_derived_files_that_are_lost_or_garbage_are_built_again(self, seed: int, part: str) -> None:
+        """Rows 14 and 15 of the faults."""
         work = Workload(MemoryDisk(), seed)
         work.run(30)
         image = work.disk.after_kill()
@@ -189,6 +194,7 @@ class CrashTests(SynchronousTestCase):
         self.assertEqual(len(served(reopened)["TopicTest", 0]), 50)
 
     def test_a_torn_tail_is_cut_at_each_of_its_bytes(self) -> None:
+        """Row 13 of the faults."""
         disk = MemoryDisk()
         store = open_store(disk, **SMALL)
         store.append_all([message(body=b"first")], NOW)
@@ -207,6 +213,7 @@ class CrashTests(SynchronousTestCase):
             self.assertGreaterEqual(again.written_to, last.commit_log_offset)
 
     def test_a_flipped_bit_anywhere_in_a_record_costs_that_record_only(self) -> None:
+        """Rows 12 and 13 of the faults."""
         disk = MemoryDisk()
         store = open_store(disk, **SMALL)
         placed = store.append_all([message(body=b"body %d" % n, unique=f"K{n}") for n in range(5)], NOW)
@@ -223,6 +230,7 @@ class CrashTests(SynchronousTestCase):
             self.assertEqual(again.written_to, store.written_to)
 
     def test_a_record_that_rots_after_a_clean_end_is_withheld_when_read(self) -> None:
+        """Row 12 of the faults."""
         disk = MemoryDisk()
         store = open_store(disk, **SMALL)
         placed = store.append_all([message(body=b"body %d" % n) for n in range(5)], NOW)

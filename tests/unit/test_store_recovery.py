@@ -61,6 +61,7 @@ class LogTests(RecoveryCase):
         self.assertIn(f"{0:020d} and {2 * SEGMENT:020d}", str(error))
 
     def test_foreign_files_are_left_alone(self) -> None:
+        """Row 16 of the faults."""
         self.filled().close(NOW)
         self.disk.put(LOG + "notes.txt", b"mine")
         self.disk.put("/store/consumequeue/T/backup/x", b"mine")
@@ -201,6 +202,7 @@ class ApacheCheckpointTests(RecoveryCase):
         )
 
     def test_garbage_and_future_times_lose_nothing(self) -> None:
+        """Row 14 of the faults."""
         for times in (StoreTimes(LATER, LATER, LATER), StoreTimes(-5, LATER, 0), StoreTimes(1, 1, 1)):
             self.disk = MemoryDisk()
             store, _ = self.open(self.killed(times))
@@ -219,6 +221,7 @@ class QueueTests(RecoveryCase):
         self.assertTrue(report.rebuilt)
 
     def test_a_file_that_is_missing_anywhere_is_built_again(self) -> None:
+        """Row 15 of the faults."""
         for number in range(10):
             image = self.damaged()
             image.remove(f"{QUEUE}{number * 200:020d}")
@@ -233,6 +236,7 @@ class QueueTests(RecoveryCase):
             self.disk = MemoryDisk()
 
     def test_entries_ahead_of_the_log_go(self) -> None:
+        """Row 15 of the faults."""
         store = self.filled(3)
         store.close(NOW)
         image = self.disk.after_kill()
