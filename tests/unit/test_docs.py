@@ -50,6 +50,9 @@ class DocumentTests(SynchronousTestCase):
         self.assertEqual(handlers.length(None, None, header).header.length, 3)
         self.assertIn(names["GET_QUEUE_LENGTH"], Registry(handlers).handlers)
 
+    def test_the_example_of_the_filters_works_as_written(self) -> None:
+        self.assertIn("expression", run_examples(PROJECT / "docs" / "filters.md"))
+
     def test_links_between_documents_lead_somewhere(self) -> None:
         missing = [
             f"{document.name}: {target}"
