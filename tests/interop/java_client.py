@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def bodies(messages: Iterable[dict[str, Any]]) -> Counter[bytes]:
 class JavaClient:
     """One JVM that holds any number of producers and consumers."""
 
-    def __init__(self, namesrv_address: str) -> None:
+    def __init__(self, namesrv_address: str, **system_properties: str) -> None:
         self._namesrv_address = namesrv_address
         self._home = tempfile.TemporaryDirectory(prefix="java-client-")
         self._errors = (Path(self._home.name) / "stderr.txt").open("w+b")
@@ -66,6 +66,7 @@ class JavaClient:
                 "-Duser.timezone=UTC",
                 f"-Duser.home={self._home.name}",
                 f"-Djava.io.tmpdir={self._home.name}",
+                *(f"-D{name}={value}" for name, value in system_properties.items()),
                 "-cp",
                 toolchain.client_class_path(),
                 "interop.Driver",
@@ -136,9 +137,13 @@ class JavaClient:
         expression: str = "*",
         name: str | None = None,
         sql: str | None = None,
+        listener: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> JavaConsumer:
-        """A started push consumer; `name` tells members of one group apart, `sql` stands for `expression`."""
+        """A started push consumer; `name` tells members of one group apart, `sql` stands for `expression`.
+
+        `listener`: what it does with messages (orderly, failures, pauseMs; see Listeners.java).
+        """
         name = name or group
         self.call(
             "start_consumer",
@@ -147,6 +152,7 @@ class JavaClient:
             topic=topic,
             expression=expression,
             sql=sql,
+            **(listener or {}),
             namesrv=self._namesrv_address,
             settings={**QUICK_CONSUMER, **settings},
         )

@@ -8,8 +8,6 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
-import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
-import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -57,10 +55,7 @@ final class Consumers {
         Settings.apply(command.getJSONObject("settings"), consumer);
         Running running = new Running(consumer, command.getString("topic"));
         Filters.subscribe(consumer, command);
-        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            running.add(messages);
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
+        Listeners.register(consumer, command, running::add);
         Filters.start(consumer);
         byName.put(command.getString("consumer"), running);
         return new JSONObject().fluentPut("clientId", clientOf(running).getClientId());

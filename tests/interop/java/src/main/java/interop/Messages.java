@@ -27,6 +27,9 @@ final class Messages {
         byte[] body = Base64.getDecoder().decode(item.getString("body"));
         Message message = new Message(
             item.getString("topic"), item.getString("tags"), item.getString("keys"), item.getIntValue("flag"), body, true);
+        if (item.containsKey("delayLevel")) {
+            message.setDelayTimeLevel(item.getIntValue("delayLevel"));
+        }
         JSONObject properties = item.getJSONObject("properties");
         if (properties != null) {
             for (Map.Entry<String, Object> property : properties.entrySet()) {
