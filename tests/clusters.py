@@ -200,9 +200,14 @@ class Cluster:
         return cluster
 
     def add_broker(
-        self, name: str, broker_id: int = 0, settings: Mapping[str, str] | None = None
+        self,
+        name: str,
+        broker_id: int = 0,
+        settings: Mapping[str, str] | None = None,
+        kind: Kind | None = None,
     ) -> Broker:
-        """A further broker, not started yet."""
+        """A further broker, not started yet; with `kind` it is of another make than the rest."""
+        kind = kind or self.kind
         folder = self.folder / (name if broker_id == 0 else f"{name}-{broker_id}")
         store = folder / "store"
         port = free_broker_port()
@@ -214,6 +219,7 @@ class Cluster:
                 "brokerName": name,
                 "brokerId": str(broker_id),
                 "brokerIP1": HOST,
+                "brokerIP2": HOST,
                 "listenPort": str(port),
                 "namesrvAddr": self.namesrv_address,
                 "storePathRootDir": str(store),
@@ -223,8 +229,8 @@ class Cluster:
                 **(settings or {}),
             },
         )
-        command = self.kind.broker_command(folder, config)
-        process = ServerProcess(folder.name, command, folder, self.kind.environment(folder))
+        command = kind.broker_command(folder, config)
+        process = ServerProcess(folder.name, command, folder, kind.environment(folder))
         broker = Broker(name, broker_id, port, process, self.namesrv_address)
         self.brokers[folder.name] = broker
         return broker
