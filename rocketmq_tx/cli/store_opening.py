@@ -96,7 +96,10 @@ def progress_over(files: StoreFiles, what: str) -> Iterator[Callable[[int], None
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     first = files.log[0].start if files.log else 0
-    end = files.log[-1].start + files.log[-1].size if files.log else 0
+    claim = files.checkpoint().claim
+    # The newest file is mostly empty: a checkpoint of ours knows better where the log ends.
+    end_of_files = files.log[-1].start + files.log[-1].size if files.log else 0
+    end = min(claim.dispatched_to, end_of_files) if claim is not None else end_of_files
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=end - first)
         yield lambda offset: progress.update(task, completed=offset - first)

@@ -49,18 +49,6 @@ class QueueFiles:
         self._block_from = 0
         self._block: list[Entry] = []
 
-    @property
-    def first(self) -> int:
-        """The first number for which there is a file."""
-        return self.segments[0].start // QUEUE_ENTRY_BYTES if self.segments else 0
-
-    @property
-    def places(self) -> int:
-        """The number behind the last place for which there is a file."""
-        if not self.segments:
-            return 0
-        return (self.segments[-1].start + self.segments[-1].size) // QUEUE_ENTRY_BYTES
-
     def entry(self, number: int) -> Entry:
         """The entry at a place; cheap for one place after another."""
         if not self._block_from <= number < self._block_from + len(self._block):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.checkpoint import Checkpoint
 from rocketmq_tx.store.findings import Findings
@@ -30,13 +29,20 @@ class Settled:
         self._times = checkpoint.times
         self._claim = checkpoint.claim
 
-    def covers(self, record: RecordFacts) -> bool:
-        """Whether a record's entries must be on disk. After a crash only what the checkpoint vouches for."""
+    def in_queues(self, record: RecordFacts) -> bool:
+        """Whether a record's entry must be on disk. After a crash only what the checkpoint vouches for."""
+        return self._is_covered(record, self._times.safe_ms)
+
+    def in_index(self, record: RecordFacts) -> bool:
+        """Whether its keys must be on disk."""
+        return self._is_covered(record, self._times.index_ms)
+
+    def _is_covered(self, record: RecordFacts, safe_ms: int) -> bool:
         if not self._crashed:
             return True
         if self._claim is not None:
             return record.commit_log_offset < self._claim.dispatched_to
-        return record.store_timestamp <= self._times.safe_ms
+        return record.store_timestamp <= safe_ms
 
 
 @attrs.define
@@ -68,8 +74,8 @@ class StoreVerifier:
         self._checkpoint = files.checkpoint()
         settled = Settled(self._checkpoint, files.crashed)
         self._tables = Tables(files, self._findings)
-        self._queues = QueueVerifier(files, self._findings, settled.covers, self._tables.topics)
-        self._index = IndexVerifier(files, self._findings, settled.covers)
+        self._queues = QueueVerifier(files, self._findings, settled.in_queues, self._tables.topics)
+        self._index = IndexVerifier(files, self._findings, settled.in_index)
         self._newest_ms = 0
 
     def run(self) -> VerifyReport:
@@ -155,7 +161,5 @@ class StoreVerifier:
 def verify(
     files: StoreFiles, progress: Callable[[int], None] = lambda offset: None, most_findings: int = 1000
 ) -> VerifyReport:
-    """Looks at everything; StoreError when that is not possible."""
-    if not files.log and not files.disk.is_directory(files.root):
-        raise StoreError(f"{files.root} is no directory")
+    """Looks at everything; StoreError when a file cannot be read."""
     return StoreVerifier(files, progress, most_findings).run()
