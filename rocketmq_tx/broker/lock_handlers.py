@@ -20,7 +20,7 @@ class LockRequests:
     """`now_s` is the monotonic clock in seconds: leases must not end early because the calendar jumped."""
 
     def __init__(self, locks: QueueLocks, now_s: Callable[[], float]) -> None:
-        self._locks = locks
+        self.locks = locks
         self._now_s = now_s
 
     @serves(RequestCode.LOCK_BATCH_MQ)
@@ -29,7 +29,7 @@ class LockRequests:
         if not frame.body:
             raise BodyError("the request has no body, a LockBatchRequestBody is needed")
         request = LockBatchRequestBody.from_bytes(frame.body)
-        held = self._locks.lock(request.consumer_group, request.client_id, request.mq_set, self._now_s())
+        held = self.locks.lock(request.consumer_group, request.client_id, request.mq_set, self._now_s())
         return Reply(body=LockBatchResponseBody(lock_ok_mq_set=held).to_bytes())
 
     @serves(RequestCode.UNLOCK_BATCH_MQ)
@@ -37,9 +37,9 @@ class LockRequests:
         if not frame.body:
             raise BodyError("the request has no body, an UnlockBatchRequestBody is needed")
         request = UnlockBatchRequestBody.from_bytes(frame.body)
-        self._locks.unlock(request.consumer_group, request.client_id, request.mq_set)
+        self.locks.unlock(request.consumer_group, request.client_id, request.mq_set)
         return Reply()
 
     def drop_expired(self) -> None:
         """Periodic work: frees what nobody renewed."""
-        self._locks.drop_expired(self._now_s())
+        self.locks.drop_expired(self._now_s())
