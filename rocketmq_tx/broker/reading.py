@@ -98,6 +98,7 @@ class ReadingSide:
         )
         self._locks = LockRequests(QueueLocks(), now_s)
         reads = WarmReads(store, off_reactor(reactor))
+        self.runtime_info = RuntimeInfo(settings, store, pulls.traffic, now_ms)
         self._handlers = [
             pulls,
             self._clients,
@@ -119,7 +120,7 @@ class ReadingSide:
             GroupRequests(settings.store, groups, offsets),
             ClientControl(broker.broker_name, topics.get, consumers, offsets, store),
             QueueEntries(store, consumers, filters, group_filters),
-            RuntimeInfo(settings, store, pulls.traffic, now_ms),
+            self.runtime_info,
         ]
 
     def handlers(self) -> list[object]:

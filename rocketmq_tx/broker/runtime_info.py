@@ -44,10 +44,14 @@ class RuntimeInfo:
         self._traffic = traffic
         self._now_ms = now_ms
         self._boot_ms = now_ms()
+        self.more: list[Callable[[], dict[str, str]]] = []
+        """What other parts of the broker have to say."""
 
     @serves(RequestCode.GET_BROKER_RUNTIME_INFO)
     def show(self, peer: Peer, frame: Frame, header: None) -> Reply:
         table = {**self._times(), **self._counts(), **self._queues(), **self._disks()}
+        for figures in self.more:
+            table |= figures()
         return Reply(body=KVTable(table=table).to_bytes())
 
     def _times(self) -> dict[str, str]:

@@ -178,6 +178,14 @@ class ScheduleService(Service):
             self._turn.cancel()
             self._turn = None
 
+    def figures(self) -> dict[str, str]:
+        """By Apache's names: how far each level is delivered, and where its queue ends."""
+        table = {}
+        for number, offset in sorted(self._progress.offsets().items()):
+            end = self._store.queue_offsets(SCHEDULE_TOPIC, delay_rules.queue_of(number))[1]
+            table[f"scheduleMessageOffset_{number}"] = f"{offset},{end}"
+        return table
+
     # -- what wakes a level --------------------------------------------------------------------------------
 
     def _arrived(self, level: Level) -> None:

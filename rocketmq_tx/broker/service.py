@@ -139,6 +139,7 @@ class BrokerParts:
             now_ms,
         )
         self.store_service.retention.before_deletion = self.timers.appended_again_before
+        self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
         self._make_remoting()
 
     def table_file(self, name: str) -> JsonFile:

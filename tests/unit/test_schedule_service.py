@@ -224,6 +224,17 @@ class OverRestarts(ScheduleCase):
         self.assertEqual(self.broker.disk.content(OFFSETS), b'{\n\t"offsetTable":{1:1,2:1\n\t}\n}')
 
 
+class Figures(ScheduleCase):
+    def test_operators_see_how_far_each_level_is(self) -> None:
+        self.delay(b"x", b"y")
+        self.broker.pass_time(1)
+        self.delay(b"z")
+        answer = self.broker.ask(Frame(RequestCode.GET_BROKER_RUNTIME_INFO, 1))
+        table = json.loads(answer.body)["table"]
+        shown = {name: value for name, value in table.items() if name.startswith("scheduleMessage")}
+        self.assertEqual(shown, {"scheduleMessageOffset_1": "2,3"})
+
+
 class Masters(ScheduleCase):
     def test_a_slave_delivers_nothing_until_it_is_the_master(self) -> None:
         self.delay(b"x")
