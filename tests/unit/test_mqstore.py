@@ -184,6 +184,17 @@ class VerifyTests(MqstoreCase):
             (code, json.loads(out)["index_looked_at"], json.loads(out)["index_entries"]), (0, True, 180)
         )
 
+    def test_a_commit_log_in_several_folders_needs_the_brokers_file(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        paths = f"{folder}/a,{folder}/b"
+        root = self.closed(mapped_file_size_commit_log=8192, store_path_commit_log=paths)
+        self.assertTrue(list((folder / "b").iterdir()))
+        config = folder / "broker.properties"
+        lines = [f"storePathRootDir={root}", f"storePathCommitLog={paths}"]
+        config.write_text("\n".join([*lines, "maxHashSlotNum=500", "maxIndexNum=2000", ""]))
+        code, out = self.call("verify", "-c", config, "--json")
+        self.assertEqual((code, json.loads(out)["records"]), (0, 60))
+
     def test_a_missing_segment_is_damage_and_what_follows_is_looked_at(self) -> None:
         root = self.closed(mapped_file_size_commit_log=8192)
         names = sorted(file.name for file in (root / "commitlog").iterdir())
