@@ -231,6 +231,9 @@ class BrokerParts:
                 lambda topic: self.topics.get(topic) is not None,
                 self.store_service.retention.ask,
             ),
+            ReplyHandler(
+                settings, self.topics, self.reading.producers, self.appending, self.answers, self.now_ms
+            ),
             *self.reading.handlers(),
             *self.transactions.handlers(),
             *self.redelivery.handlers,
