@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.errors import StoreError, StoreLocked, StoreUnavailable, WouldBlock
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.os_disk import OsDisk, OsFile, PortableDisk, platform_disk
+from tests.store_cases import NOW, message, open_store
 
 TAKE_LOCK = """
 import fcntl, sys, time
@@ -201,6 +202,22 @@ class OsDiskTests(DiskContract, SynchronousTestCase):
         with mock.patch.object(os, "preadv", create=True):
             del os.preadv
             self.assertIs(type(platform_disk()), PortableDisk)
+
+    def test_directories_above_a_new_store_are_synced_and_a_stray_file_is_no_queue(self) -> None:
+        synced: list[str] = []
+        disk = OsDisk()
+        sync = disk.sync_directory
+        self.patch(disk, "sync_directory", lambda path: (synced.append(path), sync(path)))
+        above = Path(self.mktemp()).absolute()
+        root = str(above / "deep" / "store")
+        store = open_store(disk, root)
+        self.assertEqual(synced[:3], [str(above.parent), str(above), str(above / "deep")])
+        store.append_all([message("T")], NOW)
+        store.close(NOW)
+        Path(root, "consumequeue", "T", "5").write_text("mine")
+        store = open_store(disk, root)
+        self.assertEqual(store.queues(), [("T", 0)])
+        store.close(NOW)
 
     def test_a_forgotten_file_is_closed_by_its_last_holder(self) -> None:
         file = self.disk.create(self.path, 10)

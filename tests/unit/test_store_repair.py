@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreLocked
 from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import GetStatus, MessageStore
 from rocketmq_tx.store.repair import RepairPlan, Step, plan_repair, repair
 from tests.memory_disk import Killed, MemoryDisk
@@ -135,6 +136,15 @@ class RepairTests(RepairCase):
         self.disk.put(segment(2), self.disk.content(segment(2))[:4000])
         self.assert_works(range(63, 93))
         self.assertIn("was shorter than a segment", self.notices[0])
+
+    def test_the_size_that_most_files_have_counts_and_times_of_apache_tell_of_a_log(self) -> None:
+        plan = plan_repair(self.disk, "/store", [LOG], 1 << 30)
+        self.assertEqual((plan.segment_size, plan.actions), (SEGMENT, []))
+        for number in range(7):
+            self.disk.remove(segment(number))
+        times = CheckpointTimes.build({"commit_log_ms": NOW, "queues_ms": NOW, "index_ms": 0})
+        self.disk.put("/store/checkpoint", times)
+        self.assertEqual([action.path for action in self.plan().actions], ["/store/checkpoint"])
 
     def test_a_running_broker_keeps_the_repair_out(self) -> None:
         store = self.open()
