@@ -8,13 +8,13 @@ crash in the middle of that write can part them; the next start mends that. Fact
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker import send_rules
-from rocketmq_tx.broker.transaction_messages import committed_message
+from rocketmq_tx.broker.transaction_messages import committed_message, stored_half
 from rocketmq_tx.broker.transaction_replay import committed_before
 from rocketmq_tx.broker.transaction_rules import check_end, not_found, transaction_key
 from rocketmq_tx.config.values import BrokerRole
@@ -25,7 +25,8 @@ from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
-from rocketmq_tx.protocol.message import MessageRecord, decode_record
+from rocketmq_tx.protocol.message import decode_record
+from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.remoting.mishaps import as_refusal
 from rocketmq_tx.remoting.registry import Reply, serves_runs
 
@@ -41,6 +42,15 @@ if TYPE_CHECKING:
     from rocketmq_tx.store.message_store import MessageStore
 
 _EVER_MS = 1 << 62
+
+
+class Half(NamedTuple):
+    """A half message, or a copy of it, that is to be ended, with its place."""
+
+    message: NewMessage
+    properties: dict[str, str]
+    queue_offset: int
+    commit_log_offset: int
 
 
 @attrs.define(eq=False)
@@ -115,11 +125,9 @@ class EndTransactions:
         if header.commit_or_rollback == TRANSACTION_NOT:
             self._log.figures.unknowns += 1
             return End(frame, Reply())
-        half = self._half_message(header.commit_log_offset)
-        properties = half.property_map
-        check_end(half, properties, header)
+        half = self._kept(header) or self._read(header)
         is_commit = header.commit_or_rollback == SysFlag.TRANSACTION_COMMIT
-        key = transaction_key(properties, half.queue_offset)
+        key = transaction_key(half.properties, half.queue_offset)
         earlier = pending.get(key)
         if earlier is not None:
             self._log.figures.repeated_ends += 1
@@ -136,32 +144,51 @@ class EndTransactions:
             self._log.figures.repeated_ends += 1
         return end
 
-    def _half_message(self, commit_log_offset: int) -> MessageRecord:
+    def _kept(self, header: EndTransactionRequestHeader) -> Half | None:
+        """The half message from memory, where most still are; None unless all checks are passed."""
+        transaction = self._log.table.find(header.msg_id)
+        if transaction is None or transaction.message is None:
+            return None
+        queue_offset = transaction.copies[-1]
+        offset = transaction.first_commit_log_offset
+        if (queue_offset, offset) != (header.tran_state_table_offset, header.commit_log_offset):
+            return None
+        properties = unpack_properties(transaction.message[4])
+        if properties.get(prop.PRODUCER_GROUP) != header.producer_group:
+            return None
+        return Half(transaction.message, properties, queue_offset, offset)
+
+    def _read(self, header: EndTransactionRequestHeader) -> Half:
+        """The half message from the log."""
+        offset = header.commit_log_offset
         try:
-            return decode_record(self._store.record_at(commit_log_offset, may_block=False))
+            record = decode_record(self._store.record_at(offset, may_block=False))
         except WouldBlock:
             raise
         except (StoreError, MessageError) as error:
             raise not_found() from error
+        properties = record.property_map
+        check_end(record, properties, header)
+        return Half(stored_half(record, properties), properties, record.queue_offset, offset)
 
     def _ending(
-        self, transaction: OpenTransaction, half: MessageRecord, is_commit: bool, now_ms: int
+        self, transaction: OpenTransaction, half: Half, is_commit: bool, now_ms: int
     ) -> list[NewMessage]:
         """The committed message first: an op message without it would lose it."""
         committed = [self._committed(half, now_ms)] if is_commit else []
         return committed + self._log.op_messages(transaction, now_ms)
 
-    def _committed(self, half: MessageRecord, now_ms: int) -> NewMessage:
-        message = committed_message(half, now_ms, self._config.delay_levels_ms)
-        send_rules.check_properties(message.properties, self._config.max_message_size)
-        return message
+    def _committed(self, half: Half, now_ms: int) -> NewMessage:
+        return committed_message(
+            half.message, half.properties, half.commit_log_offset, now_ms, self._config.delay_levels_ms
+        )
 
-    def _was_given_up(self, half: MessageRecord, key: str) -> bool:
+    def _was_given_up(self, half: Half, key: str) -> bool:
         """A commit that comes after the last check still counts, once: the index knows what became of it."""
         store, topic = self._store, names.TRANSACTION_GIVEN_UP_TOPIC
         if not store.query_by_key(topic, key, 1, 0, _EVER_MS).body:
             return False
-        real_topic = half.property_map.get(prop.REAL_TOPIC, "")
+        real_topic = half.properties.get(prop.REAL_TOPIC, "")
         found = committed_before(
             store, (real_topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC), key, lambda record: True
         )

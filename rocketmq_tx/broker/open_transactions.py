@@ -16,22 +16,44 @@ from typing import NamedTuple
 import attrs
 
 from rocketmq_tx.broker.transaction_rules import HalfMessage
+from rocketmq_tx.protocol.properties import unpack_properties
+from rocketmq_tx.store.append import NewMessage
+
+KEPT_BYTES_MAX = 32 << 20
+"""So much of half messages is kept in memory, so that ends find them there; the others are read again."""
 
 
 @attrs.define(eq=False)
 class OpenTransaction:
     """A half message that is neither committed nor rolled back, with every copy that is known of it."""
 
-    newest: HalfMessage
+    key: str
     copies: list[int]
     """Queue offsets, the oldest first; `newest` is the last."""
     first_commit_log_offset: int
     begins_with_copy: bool
     """Copies may exist that are older than those known: they were passed before the table was built."""
+    _newest: HalfMessage | None = None
+    message: NewMessage | None = None
+    """The producer's half message as long as it is the only copy, and there is room for it."""
+    stored_ms: int = 0
 
     @property
-    def key(self) -> str:
-        return self.newest.key
+    def newest(self) -> HalfMessage:
+        """Most transactions end before anybody wants to know."""
+        half = self._newest
+        if half is None:
+            assert self.message is not None
+            properties, born_ms = unpack_properties(self.message[4]), self.message[7]
+            half = self._newest = HalfMessage.read(
+                properties, self.copies[-1], self.first_commit_log_offset, self.stored_ms, born_ms
+            )
+        return half
+
+    @property
+    def first_offset(self) -> int | None:
+        """Queue offset of the first copy if that is not among `copies`."""
+        return None if self._newest is None else self._newest.first_offset
 
 
 class Progress(NamedTuple):
@@ -49,6 +71,7 @@ class OpenTransactions:
         self._by_offset: dict[int, OpenTransaction] = {}
         self._half_end = half_offset
         self._op_start = op_offset
+        self._kept_bytes = 0
         self._ops: deque[tuple[int, ...]] = deque()
         """What each op message from `_op_start` on names; those at the front are forgotten when passed."""
 
@@ -93,16 +116,43 @@ class OpenTransactions:
         self._half_end = max(self._half_end, half.queue_offset + 1)
         transaction = self._by_key.get(half.key)
         if transaction is None:
-            transaction = OpenTransaction(half, [half.queue_offset], half.commit_log_offset, half.is_copy)
+            transaction = OpenTransaction(
+                half.key, [half.queue_offset], half.commit_log_offset, half.is_copy, half
+            )
             self._by_key[half.key] = transaction
         else:
-            transaction.newest = half
+            self._let_go(transaction)
+            transaction._newest = half
             transaction.copies.append(half.queue_offset)
             self._by_key.move_to_end(half.key)
         self._by_offset[half.queue_offset] = transaction
         if half.first_offset is not None:
             self._by_offset.setdefault(half.first_offset, transaction)
         self._pass_ops()
+
+    def sent(
+        self, key: str, message: NewMessage, queue_offset: int, commit_log_offset: int, stored_ms: int
+    ) -> bool:
+        """A producer's half message stands in the queue: nearly all begin so, and end in a moment.
+
+        False when nothing was done, since there is one of the key already, or no room to keep messages.
+        """
+        size = len(message[2]) + len(message[4])
+        if key in self._by_key or self._kept_bytes + size > KEPT_BYTES_MAX:
+            return False
+        self._kept_bytes += size
+        transaction = OpenTransaction(key, [queue_offset], commit_log_offset, False, None, message, stored_ms)
+        self._by_key[key] = self._by_offset[queue_offset] = transaction
+        self._half_end = queue_offset + 1
+        return True
+
+    def _let_go(self, transaction: OpenTransaction) -> None:
+        """Its message is not kept any longer."""
+        message = transaction.message
+        if message is not None:
+            transaction.newest  # noqa: B018  from now on it cannot be made
+            self._kept_bytes -= len(message[2]) + len(message[4])
+            transaction.message = None
 
     def op_stored(self, op_offset: int, half_offsets: tuple[int, ...]) -> None:
         """An op message stands in its queue."""
@@ -117,7 +167,7 @@ class OpenTransactions:
     def counted(self, transaction: OpenTransaction) -> None:
         """It was asked about without a new copy, since none can be stored."""
         half = transaction.newest
-        transaction.newest = attrs.evolve(half, checks_done=half.checks_done + 1)
+        transaction._newest = attrs.evolve(half, checks_done=half.checks_done + 1)
 
     def forget(self, transaction: OpenTransaction) -> None:
         """Its message cannot be read any more."""
@@ -126,19 +176,22 @@ class OpenTransactions:
 
     def _remove(self, transaction: OpenTransaction) -> None:
         del self._by_key[transaction.key]
-        first_offset = transaction.newest.first_offset
+        message = transaction.message
+        if message is not None:
+            self._kept_bytes -= len(message[2]) + len(message[4])
+        first_offset = transaction.first_offset
         for offset in transaction.copies if first_offset is None else (*transaction.copies, first_offset):
             if self._by_offset.get(offset) is transaction:
                 del self._by_offset[offset]
 
     def _half_progress(self) -> int:
         oldest = self.oldest
-        return self._half_end if oldest is None else oldest.newest.queue_offset
+        return self._half_end if oldest is None else oldest.copies[-1]
 
     def _pass_ops(self) -> None:
         """Op messages about passed half messages tell nobody anything."""
         passed = self._half_progress()
         ops = self._ops
-        while ops and all(offset < passed for offset in ops[0]):
+        while ops and max(ops[0], default=-1) < passed:
             ops.popleft()
             self._op_start += 1

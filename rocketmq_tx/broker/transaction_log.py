@@ -20,12 +20,16 @@ from rocketmq_tx.broker.transaction_replay import HALF, OP, Replay, find_committ
 from rocketmq_tx.broker.transaction_rules import HalfMessage, op_offsets
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.store.append import NewMessage, Placed
 from rocketmq_tx.store.message_store import MessageStore
 
 _GROUP = names.TRANSACTION_CONSUMER_GROUP
+_UNIQ_KEY = f"\x02{prop.UNIQ_KEY}\x01".encode()
+_CHECKED = prop.TRANSACTION_CHECK_TIMES.encode()
+_PUT_BACK = prop.TRAN_PREPARED_QUEUE_OFFSET.encode()
 
 
 @attrs.define
@@ -131,16 +135,26 @@ class TransactionLog:
 
         We need one of them only; Apache, which may take this store over, asks about each on its own.
         """
-        newest = transaction.newest.queue_offset
-        kept = self._offsets.query(_GROUP, *HALF)
-        older = [copy for copy in transaction.copies[-2::-1] if copy >= kept]
-        return [op_message(copy, self._broker_host, now_ms) for copy in (newest, *older)]
+        *older, newest = transaction.copies
+        ops = [op_message(newest, self._broker_host, now_ms)]
+        if older:
+            kept = self._offsets.query(_GROUP, *HALF)
+            ops += [op_message(copy, self._broker_host, now_ms) for copy in reversed(older) if copy >= kept]
+        return ops
 
     def _halves_stored(self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int) -> None:
         if self._table is None:
             return
         for message, place in zip(messages, placed, strict=True):
             if message[0] == names.TRANSACTION_HALF_TOPIC and message[1] == HALF[1]:
+                keys = message[12]
+                if (
+                    keys
+                    and _is_producers(message[4])
+                    and self._table.sent(keys[0], message, place[2], place[0], now_ms)
+                ):
+                    self.figures.half_messages += 1
+                    continue
                 half = HalfMessage.read(unpack_properties(message[4]), place[2], place[0], now_ms, message[7])
                 self.figures.half_messages += not half.is_copy
                 self._table.half_stored(half)
@@ -150,7 +164,9 @@ class TransactionLog:
             return
         for message, place in zip(messages, placed, strict=True):
             if message[0] == names.TRANSACTION_OP_TOPIC and message[1] == OP[1]:
-                self._table.op_stored(place[2], tuple(op_offsets(message[2])))
+                body = message[2]
+                offsets = (int(body),) if body.isdigit() else tuple(op_offsets(body))
+                self._table.op_stored(place[2], offsets)
 
     # -- progress ------------------------------------------------------------------------------------------
 
@@ -189,3 +205,12 @@ class TransactionLog:
             "transactions: progress not kept, the log was not flushed: {failure}",
             failure=getattr(failure, "value", failure),
         )
+
+
+def _is_producers(properties: bytes) -> bool:
+    """True for a half message with a UNIQ_KEY, which then is the first of its keys, that is no copy."""
+    return (
+        (_UNIQ_KEY in properties or properties.startswith(_UNIQ_KEY[1:]))
+        and _CHECKED not in properties
+        and _PUT_BACK not in properties
+    )

@@ -34,29 +34,43 @@ _OP_PROPERTIES = pack_properties(in_hash_map_order({prop.TAGS: OP_TAG, prop.WAIT
 _OP_TAGS_CODE = tags_code(OP_TAG)
 
 
-def committed_message(half: MessageRecord, now_ms: int, delays_ms: Sequence[int]) -> NewMessage:
-    """What consumers get, with the half message's properties as they are.
+def committed_message(
+    half: NewMessage,
+    properties: dict[str, str],
+    commit_log_offset: int,
+    now_ms: int,
+    delays_ms: Sequence[int],
+) -> NewMessage:
+    """What consumers get of the half message at `commit_log_offset`, with its properties as they are.
 
-    A DELAY counts from now: then the message is for the schedule topic; a delivery time of its own leads to
-    the timer topic. Raises MessageError or
-    RequestRefused for a half message that cannot be committed.
+    `properties` are those of `half`, decoded. A DELAY counts from now: then the message is for the schedule
+    topic; a delivery time of its own leads to the timer topic. Raises MessageError or RequestRefused for a
+    half message that cannot be committed.
     """
-    properties = half.property_map
     topic, queue_id = real_queue(properties)
-    sys_flag = with_transaction_type(half.sys_flag, SysFlag.TRANSACTION_COMMIT)
-    stored, code = half.properties, tags_code(properties.get(prop.TAGS))
+    sys_flag = with_transaction_type(half[6], SysFlag.TRANSACTION_COMMIT)
+    stored, code = half[4], half[11]
     level = send_rules.delay_level(properties, sys_flag, len(delays_ms))
     if level:
         real = {prop.DELAY: str(level), prop.REAL_TOPIC: topic, prop.REAL_QUEUE_ID: str(queue_id)}
         stored = pack_properties(in_hash_map_order(properties | real))
         topic, queue_id, code = names.SCHEDULE_TOPIC, level - 1, now_ms + delays_ms[level - 1]
-    else:
+    elif not properties.keys().isdisjoint(timer_rules.TIMES):
         placement = send_rules.Placement(topic, queue_id, sys_flag, properties, waits=False)
         timed = timer_rules.timed(placement, now_ms, timer_rules.LONGEST_DELAY_SEC)
         if timed is not placement:
             topic, queue_id, stored = timed.topic, timed.queue_id, pack_properties(timed.properties)
+    return NewMessage(
+        topic, queue_id, half[2], half[3], stored, half[5], sys_flag, half[7], half[8], half[9],
+        commit_log_offset, code, half[12],
+    )  # fmt: skip
+
+
+def stored_half(half: MessageRecord, properties: dict[str, str]) -> NewMessage:
+    """The half message as it was when it was stored; `properties` are its decoded ones."""
+    code = tags_code(properties.get(prop.TAGS))
     return _made_of(
-        half, topic, queue_id, stored, code, sys_flag, index_keys(properties), half.commit_log_offset
+        half, half.topic, half.queue_id, half.properties, code, half.sys_flag, index_keys(properties)
     )
 
 
@@ -116,7 +130,6 @@ def _made_of(
     code: int,
     sys_flag: int,
     keys: tuple[str, ...],
-    prepared_transaction_offset: int = 0,
 ) -> NewMessage:
     return NewMessage(
         topic,
@@ -129,7 +142,7 @@ def _made_of(
         half.born_timestamp,
         pack_host(*half.born_host),
         half.reconsume_times,
-        prepared_transaction_offset,
+        0,
         code,
         keys,
     )
