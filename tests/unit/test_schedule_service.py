@@ -216,6 +216,15 @@ class OverRestarts(ScheduleCase):
         self.assertIsNone(self.broker.disk.file_size(OFFSETS))
         self.flushLoggedErrors()
 
+    def test_a_stop_that_cannot_write_the_file_is_a_stop_all_the_same(self) -> None:
+        self.delay(b"x")
+        self.broker.pass_time(0.9)
+        self.broker.disk.fail("sync", "commitlog", errno.EIO)
+        self.broker.pass_time(0.1)
+        self.successResultOf(self.broker.parts.redelivery.schedule.stopService())
+        self.assertIsNone(self.broker.disk.file_size(OFFSETS))
+        self.flushLoggedErrors()
+
     def test_the_file_is_what_apache_writes(self) -> None:
         self.delay(b"x")
         self.delay(b"y", level=2)
@@ -350,6 +359,7 @@ class Trouble(ScheduleCase):
 
     def test_a_message_that_no_segment_holds_any_more_does_not_hold_up_the_others(self) -> None:
         """Its own topic's name is longer than that of the schedule."""
+        self.patch(schedule_service, "PASS_BYTES", 1 << 30)  # all of them in one pass
         topic = "T" * 127
         self.delay(b"before")
         segment = self.broker.parts.store.segment_size

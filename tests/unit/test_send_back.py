@@ -8,13 +8,14 @@ from typing import Any
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import retry_rules
 from rocketmq_tx.broker.delay_rules import delivered
-from rocketmq_tx.errors import RequestRefused, StoreError
+from rocketmq_tx.errors import MessageError, RequestRefused, StoreError
 from rocketmq_tx.protocol.bodies import SubscriptionGroupConfig
-from rocketmq_tx.protocol.codes import FAQ_SUFFIX, RequestCode
+from rocketmq_tx.protocol.codes import FAQ_SUFFIX, RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import GetMaxOffsetRequestHeader
 from rocketmq_tx.protocol.message import MessageRecord, decode_record, encode_record
@@ -242,6 +243,31 @@ class OnDiskFirst(SendBackCase):
         self.handed_back(level=1)
         store = self.broker.parts.store
         self.assertEqual(store.flushed_to, store.written_to)
+
+    def test_a_disk_that_does_not_answer_in_time_is_told(self) -> None:
+        """It may come twice then; the consumer keeps it, so it comes once at least."""
+        late = succeed(ResponseCode.FLUSH_DISK_TIMEOUT)
+        self.patch(self.broker.parts.appending, "settle", lambda placed: late)
+        self.assertEqual(self.refusal(self.record), (1, "FLUSH_DISK_TIMEOUT"))
+
+    def test_a_slave_that_is_late_is_no_matter_of_the_consumer(self) -> None:
+        for status in (ResponseCode.FLUSH_SLAVE_TIMEOUT, ResponseCode.SLAVE_NOT_AVAILABLE):
+            self.patch(self.broker.parts.appending, "settle", lambda placed, s=status: succeed(s))
+            self.assertEqual(self.refusal(self.record), (0, None))
+
+    def test_a_copy_that_no_segment_holds_is_refused(self) -> None:
+        def fail(*arguments: object) -> None:
+            raise MessageError("a record of 70000 bytes does not fit")
+
+        self.patch(self.broker.parts.appending, "append", fail)
+        self.assertEqual(
+            self.refusal(self.record)[1], "MESSAGE_ILLEGAL: a record of 70000 bytes does not fit"
+        )
+
+    def test_what_is_evicted_again_and_again_is_read_all_the_same(self) -> None:
+        self.patch(self.broker.parts.store, "warm", lambda error: None)
+        self.broker.disk.cold.update(path for path in self.broker.disk.nodes if "commitlog" in path)
+        self.assertEqual(self.handed_back(level=1).body, b"first")
 
     def test_cold_bytes_are_read_in_a_thread(self) -> None:
         self.broker.disk.cold.update(path for path in self.broker.disk.nodes if "commitlog" in path)
