@@ -151,7 +151,7 @@ class NameTests(BrokerCase):
             self.assertRefused(self.request(RequestCode.LOCK_BATCH_MQ, None, body.to_bytes()), hostile, 0)
         self.broker.clock.advance(61)
         self.broker.parts.reading._locks.drop_expired()
-        self.assertEqual(len(self.broker.parts.reading._locks._locks), 0)
+        self.assertEqual(len(self.broker.parts.reading._locks.locks), 0)
 
     def test_names_that_other_clients_use_are_taken(self) -> None:
         for name in ("my.group", "组", "a b", "%LMQ%x", "g" * 255):
