@@ -2,9 +2,10 @@
 
 What the sends of one producer to one queue have in common is decided once and hangs on the scanner's route
 (`Plan`), what their properties become once per property tail (`StoredTail`); a message then costs a tuple
-and a few bytes. Whatever is out of the ordinary - a delay, a half message, a retry, a topic that is missing
-or refuses - goes the general way, `SendHandler`, in its place of the run. So this module decides nothing of
-its own, and both ways store and answer the same bytes.
+and a few bytes. Half messages go the same way, by tails that name their real queue (`half_tails`). Whatever
+is out of the ordinary - a delay, a retry, a topic that is missing or refuses - goes the general way,
+`SendHandler`, in its place of the run. So this module decides nothing of its own, and all ways store and
+answer the same bytes.
 
 When topics, permissions or the answers' constant fields change, `settings_changed` drops all plans.
 """
@@ -20,12 +21,15 @@ from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.half_tails import HalfTails, Plan
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import Answer, SendHandler
 from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import MessageError, RequestRefused
+from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.bodies import TopicFilterType
 from rocketmq_tx.protocol.codes import ResponseCode, SerializeType
@@ -40,6 +44,7 @@ from rocketmq_tx.store.append import NewMessage, Placed
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
+Way = Callable[[Peer, list[ScannedSend], int, list[Answer]], int]
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
 _SPECIAL_PROPERTIES = (
@@ -48,16 +53,6 @@ _SPECIAL_PROPERTIES = (
     prop.INNER_MULTI_DISPATCH,
     *timer_rules.TIMES,
 )
-
-
-class Plan(NamedTuple):
-    """How the messages of a route are stored; empty routes (`()`) go the general way."""
-
-    topic: str
-    queue_id: int
-    flag: int
-    sys_flag: int
-    reconsume_times: int
 
 
 class StoredTail(NamedTuple):
@@ -84,6 +79,7 @@ class ScannedSends:
     ) -> None:
         self._settings = settings
         self._planned: list[SendRoute] = []
+        self._half_tails = HalfTails(settings.broker, self._plan_of)
         self._topics = topics
         self._appending = appending
         self._answers = answers
@@ -99,6 +95,7 @@ class ScannedSends:
         for route in self._planned:
             route.derived = None
         self._planned.clear()
+        self._half_tails.forget()
         self._answers.settings_changed()
 
     @serves_runs(SCANNED_SEND)
@@ -111,22 +108,26 @@ class ScannedSends:
         answers: list[Answer] = []
         done = self._ordinary(peer, run, now_ms, answers)
         if done < len(run):
-            for is_ordinary, group in groupby(run[done:], self._is_ordinary):
+            for way, group in groupby(run[done:], self._way):
                 some = list(group)
-                done = self._ordinary(peer, some, now_ms, answers) if is_ordinary else 0
+                done = 0 if way is None else way(peer, some, now_ms, answers)
                 if done < len(some):
                     answers += self._general.send_v2(peer, [as_frame(scanned) for scanned in some[done:]])
         return answers
 
-    def _is_ordinary(self, scanned: ScannedSend) -> bool:
-        """Whether the plan of its route and its properties allow the short cut."""
+    def _way(self, scanned: ScannedSend) -> Way | None:
+        """Which short cut the plan of its route and its properties allow, if any."""
         route, _, _, tail, _, body = scanned
         if route.derived is None:
             self._make_plan(route)
         if tail.derived is None:
             tail.derived = self._stored_tail(tail)
         body_max = self._settings.store.max_message_size
-        return bool(route.derived and tail.derived and len(body) <= body_max)
+        if len(body) > body_max:
+            return None
+        if route.derived and tail.derived:
+            return self._ordinary
+        return None if self._half_tails.get(route, tail) is None else self._halves
 
     def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is not ordinary; returns their number."""
@@ -155,6 +156,25 @@ class ScannedSends:
             self._store(peer, run[: len(messages)], messages, now_ms, answers)
         return len(messages)
 
+    def _halves(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
+        """Stores half messages; returns their number."""
+        messages: list[NewMessage] = []
+        waits: list[bool] = []
+        for route, born_timestamp, unique_key, tail, _, body in run:
+            stored = self._half_tails.get(route, tail)
+            assert stored is not None  # `_way` has said so
+            before, after, code, keys, wait, flag, sys_flag, reconsume_times = stored
+            waits.append(wait)
+            messages.append(
+                (
+                    names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID, body, crc32(body) & _CRC_MASK,
+                    before + unique_key + after, flag, sys_flag, born_timestamp, peer.packed_host,
+                    reconsume_times, 0, code, (unique_key.decode(), *keys),
+                )  # type: ignore[arg-type]
+            )  # fmt: skip
+        self._store(peer, run, messages, now_ms, answers, waits)
+        return len(run)
+
     def _store(
         self,
         peer: Peer,
@@ -162,7 +182,9 @@ class ScannedSends:
         messages: list[NewMessage],
         now_ms: int,
         answers: list[Answer],
+        waits: Sequence[bool] | None = None,
     ) -> None:
+        """`waits` says who waits for flush and replication; None: the tails know."""
         try:
             placed = self._appending.append(messages, now_ms)
         except RequestRefused as refusal:
@@ -170,7 +192,7 @@ class ScannedSends:
         except MessageError:
             answers += self._general.send_v2(peer, [as_frame(scanned) for scanned in sends])
         else:
-            answers += self._answer(sends, placed)
+            answers += self._answer(sends, placed, waits)
 
     # -- once per route, once per tail ---------------------------------------------------------------------
 
@@ -182,13 +204,15 @@ class ScannedSends:
 
     def _plan(self, route: SendRoute) -> tuple[()] | Plan:
         """The plan of an ordinary route, or nothing: then the general way finds out what is to be said."""
+        return () if transaction_type(route.sys_flag) else self._plan_of(route)
+
+    def _plan_of(self, route: SendRoute) -> tuple[()] | Plan:
         header = route.header
         config = self._topics.get(route.topic)
         ordinary = (
             config is not None
             and not header.batch
             and route.queue_id >= 0
-            and not transaction_type(route.sys_flag)
             and send_rules.retry_group(route.topic) is None
         )
         if not ordinary or config is None:
@@ -221,9 +245,11 @@ class ScannedSends:
 
     # -- answering -----------------------------------------------------------------------------------------
 
-    def _answer(self, sends: Sequence[ScannedSend], placed: Sequence[Placed]) -> list[Answer]:
+    def _answer(
+        self, sends: Sequence[ScannedSend], placed: Sequence[Placed], waits: Sequence[bool] | None
+    ) -> list[Answer]:
         if not self._appending.settles_at_once:
-            return self._answer_when_settled(sends, placed)
+            return self._answer_when_settled(sends, placed, waits)
         success = self._answers.success
         return [
             success(opaque, route.queue_id, commit_log_offset, queue_offset)
@@ -233,16 +259,20 @@ class ScannedSends:
             if not route.is_oneway
         ]
 
-    def _answer_when_settled(self, sends: Sequence[ScannedSend], placed: Sequence[Placed]) -> list[Answer]:
+    def _answer_when_settled(
+        self, sends: Sequence[ScannedSend], placed: Sequence[Placed], waits: Sequence[bool] | None
+    ) -> list[Answer]:
         """Those that do not wait now, the others together when the last of them is safe."""
         at_once: list[Answer] = []
         waiting: list[ScannedSend] = []
         places: list[Placed] = []
-        for scanned, place in zip(sends, placed, strict=True):
-            route, _, _, tail, opaque, _ = scanned
+        if waits is None:
+            waits = [scanned[3].derived.waits for scanned in sends]
+        for scanned, place, wait in zip(sends, placed, waits, strict=True):
+            route, _, _, _, opaque, _ = scanned
             if route.is_oneway:
                 continue
-            if tail.derived.waits:
+            if wait:
                 waiting.append(scanned)
                 places.append(place)
             else:

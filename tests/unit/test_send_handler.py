@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker import scanned_sends
+from rocketmq_tx.broker import half_tails, scanned_sends
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.scanned_sends import ScannedSends
@@ -556,6 +556,57 @@ class TheShortCut(SendCase):
             found.append((broker.receive(*frames, scan=scan), broker.store.messages))
         self.assertEqual(found[0][1], found[1][1])
         self.assertEqual(b"".join(found[0][0]), b"".join(found[1][0]))  # type: ignore[arg-type]
+
+    def half_frames(self) -> list[bytes]:
+        tails = (
+            "",
+            "\\u0002TAGS\\u0001T",
+            "\\u0002KEYS\\u0001a b",
+            "\\u0002WAIT\\u0001false",
+            "\\u0002DELAY\\u00013",
+        )
+        half = f"TRAN_MSG\\u0001true\\u0002PGROUP\\u0001pg\\u0002UNIQ_KEY\\u0001{KEY}"
+        texts = [{"f": "4", "i": half + tail, "e": str(number)} for number, tail in enumerate(tails)]
+        odd = [
+            {"f": "4"},
+            {"i": half},
+            {"f": "5", "i": half},
+            {"f": "4", "i": half, "b": "ReadOnly"},
+            {"e": "-1"},
+        ]
+        return [
+            java_frame(number, opaque=number, **each) for number, each in enumerate([*texts, *odd, *texts])
+        ]
+
+    def test_half_messages_take_a_short_cut_that_does_the_same(self) -> None:
+        for keys in ({}, {"rejectTransactionMessage": True}, {"flushDiskType": "SYNC_FLUSH"}):
+            found = []
+            for scan in (True, False):
+                broker = Broker(**keys)
+                broker.topics.put(make_topic("ReadOnly", 4, perm=4))
+                answers = decoded(broker.receive(*self.half_frames(), scan=scan))
+                answers.sort(key=lambda frame: frame.opaque)
+                found.append(
+                    ([(frame.opaque, frame.code, frame.remark) for frame in answers], broker.store.messages)
+                )
+            self.assertEqual(found[0], found[1], keys)
+
+    def test_half_messages_in_a_row_are_stored_by_one_append(self) -> None:
+        self.broker.receive(*self.half_frames()[:3])
+        self.assertEqual(self.broker.store.calls, [(3, False)])
+        self.assertEqual({message[0] for message in self.broker.store.messages}, {"RMQ_SYS_TRANS_HALF_TOPIC"})
+
+    def test_a_changed_mind_about_transactions_is_noticed(self) -> None:
+        frame = self.half_frames()[0]
+        self.assertEqual(self.answer(frame).code, 0)
+        self.broker.settings.broker.reject_transaction_message = True
+        self.broker.scanned.settings_changed()
+        self.assertEqual(self.answer(frame).code, ResponseCode.NO_PERMISSION)
+
+    def test_tails_of_half_messages_are_bounded(self) -> None:
+        self.patch(half_tails, "HALF_TAILS_MAX", 2)
+        for frame in self.half_frames()[:3] * 2:
+            self.assertEqual(self.answer(frame).code, 0)
 
 
 class BinaryHeaders(SendCase):
