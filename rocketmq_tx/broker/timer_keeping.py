@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.threads import Runner
     from rocketmq_tx.store.message_store import MessageStore
     from rocketmq_tx.store.timer_index import SaveJob, TimerIndex
+    from rocketmq_tx.store.timer_manifest import Claim
 
 SAVE_S = 1.0
 MARK_S = 5.0
@@ -71,48 +72,59 @@ class TimerKeeping:
         """The index has been loaded."""
         self._changed = True
         self._save_at_s = self._mark_at_s = self._reactor.seconds()
-        self._marked = self._state()
+        self._marked = (self._delivered(), self._index.void_below)
+        self._safe: tuple[Claim, tuple[int, int]] | None = None
+        """What is done with and on the device, and is not marked yet."""
         self.saved_void_below = 0
-
-    def _state(self) -> tuple[int, int]:
-        return (self._delivered(), self._index.void_below)
 
     def changed(self) -> None:
         """The index is not what was saved."""
         self._changed = True
 
-    def keep(self, is_caught_up: bool) -> float:
+    def keep(self) -> float:
         """Saves and marks what is due to be; returns the seconds until it is to be called again."""
         now_s = self._reactor.seconds()
-        if is_caught_up and now_s >= self._mark_at_s and self._mark():
+        if now_s >= self._mark_at_s and self._mark():
             self._mark_at_s = now_s + MARK_S
         if self._saving is None and self._changed and (now_s >= self._save_at_s or not self._index.has_room):
             self._save_at_s = now_s + SAVE_S
             self._changed = False
-            job = self._index.begin_save(self._store.written_to)
-            if job is not None:
-                self._save(job).addErrback(self._not_saved)
+            saved = self._begin_save()
+            if saved is not None:
+                saved.addErrback(self._not_saved)
         wait_s = NOTHING_TO_DO_S
         if self._saving is not None:
             wait_s = LOOK_AGAIN_S
         elif self._changed:
             wait_s = self._save_at_s - now_s
-        if self._state() != self._marked:
+        if self._safe is not None:
             wait_s = min(wait_s, max(self._mark_at_s - now_s, LOOK_AGAIN_S))
         return wait_s
 
-    def _save(self, job: SaveJob) -> Deferred[None]:
+    def _begin_save(self, everything: bool = False) -> Deferred[None] | None:
         """Fires when the state is on the device, and the log that it tells of."""
-        self._saving = Deferred()
+        job = self._index.begin_save(self._store.written_to, everything)
+        if job is None:
+            return None
+        claim = self._index.position() if self._index.is_caught_up else None
+        saving = self._saving = Deferred()
         durable = self._flushes.durable(job.log_end, FLUSH_TIMEOUT_S)
         saved = durable.addCallback(lambda _: self._thread.run(job.run))
         return saved.addCallbacks(
-            self._saved, self._failed, callbackArgs=(job, self._saving), errbackArgs=(job, self._saving)
+            self._saved,
+            self._failed,
+            callbackArgs=(job, saving, claim, self._delivered()),
+            errbackArgs=(job, saving),
         )
 
-    def _saved(self, _: object, job: SaveJob, saving: Deferred[None]) -> None:
+    def _saved(
+        self, _: object, job: SaveJob, saving: Deferred[None], claim: Claim | None, delivered: int
+    ) -> None:
         self._index.finish_save(job)
         self.saved_void_below = job.manifest.void_below
+        state = (delivered, job.manifest.void_below)
+        if claim is not None and state != self._marked:
+            self._safe = (claim, state)
         self._saving = None
         saving.callback(None)
 
@@ -128,23 +140,26 @@ class TimerKeeping:
             self._log.warn("the timer index is not saved: {error}", error=failure.value)
 
     def _mark(self) -> bool:
-        """Writes a mark if there is something to say; whether it did."""
-        state = self._state()
-        if state == self._marked or not self._index.is_caught_up:
+        """Writes a mark if there is something to say; whether it did.
+
+        It says what is on the device already: a power cut may keep a mark and lose what stood before it.
+        """
+        if self._safe is None:
             return False
-        mark = mark_message(self._index.position(), self._index.void_below, self._now_ms(), self._store_host)
+        claim, state = self._safe
+        mark = mark_message(claim, state[1], self._now_ms(), self._store_host)
         try:
             self._appending.append([mark], self._now_ms())
         except RequestRefused:
             return False  # the next one says it all
-        self._marked = state
+        self._marked, self._safe = state, None
         return True
 
     async def close(self) -> None:
         """Saves all of it; StoreError when that fails: the next start delivers some messages again."""
         if self._saving is not None:
             await self._saving
+        saved = self._begin_save(everything=True)
+        if saved is not None:
+            await saved
         self._mark()
-        job = self._index.begin_save(self._store.written_to, everything=True)
-        if job is not None:
-            await self._save(job)

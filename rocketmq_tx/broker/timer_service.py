@@ -184,7 +184,7 @@ class TimerService(Service):
             if not self._is_refused:
                 self._notice(f"messages that are due wait: {refusal.remark}")
             self._is_refused = True
-            self._keeping.keep(False)
+            self._keeping.keep()
             self._wait_s = REST_S
             return
         self._delivery.expire_cancellations(not has_more and not is_delivering)
@@ -195,7 +195,7 @@ class TimerService(Service):
         if self.index.begin_merge():
             busy = not self.index.merge_step(MERGED_AT_ONCE) or busy
             self._keeping.changed()
-        keep_s = self._keeping.keep(not has_more)
+        keep_s = self._keeping.keep()
         self._answer_moves()
         self._wait_s = 0.0 if busy and self.index.has_room else min(self._until_next_s(), keep_s)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,12 +11,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker.transaction_messages import committed_message
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreUnavailable
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
+from rocketmq_tx.protocol.headers import EndTransactionRequestHeader, SendMessageRequestHeaderV2
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import encode_properties
 from tests.memory_broker import BEGAN_MS, MemoryBroker
@@ -182,8 +182,16 @@ class Committed(TimerCase):
         self.broker.pass_time(20)
         self.assertEqual(self.broker.records(TIMER), [])
 
-        message = committed_message(half, self.broker.now_ms(), ())
-        self.broker.parts.appending.append([message], self.broker.now_ms())
+        header = EndTransactionRequestHeader(
+            producer_group="pg",
+            tran_state_table_offset=half.queue_offset,
+            commit_log_offset=half.commit_log_offset,
+            commit_or_rollback=8,
+            msg_id="k",
+            transaction_id="k",
+        )
+        answer = self.broker.ask(Frame.request(RequestCode.END_TRANSACTION, header))
+        self.assertEqual(answer.code, 0, answer.remark)
 
         self.assertEqual(self.waited(9.9), [])
         self.assertEqual(self.waited(0.1), [b"x"])
@@ -352,6 +360,30 @@ class Restarts(TimerCase):
         self.assertEqual(set(bodies), {b"%d" % number for number in range(len(times))})
         if not kills:
             self.assertEqual(len(bodies), len(times))
+
+    @given(
+        st.lists(st.integers(1, 40), min_size=1, max_size=12),
+        st.lists(st.integers(0, 30), min_size=1, max_size=5),
+        st.sampled_from(["SYNC_FLUSH", "ASYNC_FLUSH"]),
+        st.randoms(use_true_random=False),
+    )
+    @settings(deadline=None, max_examples=40)
+    def test_no_power_cut_loses_what_was_promised(
+        self, times: list[int], waits: list[int], flushing: str, choice: random.Random
+    ) -> None:
+        """What was delivered counts only as far as the disk has it: it may come twice, never not at all."""
+        self.broker = MemoryBroker(flushDiskType=flushing)
+        for number, tenths in enumerate(times):
+            self.later(b"%d" % number, tenths / 10)
+        if flushing == "ASYNC_FLUSH":
+            self.broker.pass_time(1.1)  # all that was acknowledged is flushed by now
+        for tenths in waits:
+            self.broker.pass_time(tenths / 10)
+        image = self.broker.disk.after_power_cut(choice)
+
+        self.broker = MemoryBroker(image, self.broker.now_ms(), flushDiskType=flushing)
+
+        self.assertEqual(set(self.waited(41)), {b"%d" % number for number in range(len(times))})
 
     def test_a_kill_repeats_nothing_that_was_delivered_more_than_a_second_ago(self) -> None:
         for number in range(20):
