@@ -57,9 +57,9 @@ class ConsumeQueue:
     def directory(self) -> str:
         return self._files.directory
 
-    def look(self) -> int:
-        """Finds its files; returns their number."""
-        return self._files.look()
+    def look(self) -> None:
+        """Finds its files."""
+        self._files.look()
 
     def load(self, file_size: int) -> bool:
         """Takes the files found; how far they are filled is for `find_end` to say.

@@ -53,13 +53,15 @@ class QueueTable:
             self.file_size = max(others) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES
         return [queue.directory for queue in self if not queue.load(self.file_size)]
 
-    def _look(self, queue: ConsumeQueue) -> int:
+    def _look(self, queue: ConsumeQueue) -> bool:
+        """Finds its files, which may be none; False for somebody's file that has a number for a name."""
         try:
-            return queue.look()
+            queue.look()
         except StoreError:
             if self._files.disk.is_directory(queue.directory):
                 raise
-            return 0  # somebody's file, which has a number for a name
+            return False
+        return True
 
     def write_dirty(self, most: int | None = None) -> None:
         """Writes the entries of all queues, or of the `most` that wait longest, to their files.

@@ -94,11 +94,10 @@ class SegmentFiles:
         """Names in the directory, ours or not."""
         return self._files.disk.names(self.directory)
 
-    def look(self) -> int:
-        """Finds the files on disk, each of which is asked for its size once; returns their number."""
+    def look(self) -> None:
+        """Finds the files on disk, each of which is asked for its size once."""
         self.starts = segment_starts(self.names())
         self._sizes = {start: self._files.disk.file_size(self.path(start)) or 0 for start in self.starts}
-        return len(self.starts)
 
     def check_gaps(self) -> None:
         """StoreDamaged when there is a gap between two files."""
