@@ -55,6 +55,12 @@ def send_all(address: tuple[str, int], frames: list[bytes], rate: float) -> floa
     return time.monotonic() - started
 
 
+def waited_seconds(pid: int) -> float:
+    """How long a process was ready to run while others had the processors."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
 class Reader:
     """Pulls on one connection, one request at a time."""
 
@@ -122,12 +128,14 @@ def main() -> int:
         took = send_all(address, frames, options.rate)
         time.sleep(DELAYS_MS[levels[-1] - 1] / 1000 + 0.5)
         used = cpu_seconds(pid) - before
+        starved = waited_seconds(pid) / took
         late = lateness_ms(Reader(address), levels, count)
     at = [late[min(count - 1, int(count * share))] for share in (0.5, 0.99, 0.999)]
     print(
         f"{count / took:,.0f} messages/s, {count:,} in all, late by p50 {at[0]} ms, p99 {at[1]} ms, "
         f"p99.9 {at[2]} ms, most {late[-1]} ms, earliest {late[0]} ms; "
-        f"broker {used / count * 1e6:.1f} us CPU a message, sent, kept and delivered"
+        f"broker {used / count * 1e6:.1f} us CPU a message, sent, kept and delivered; "
+        f"{starved:.0%} of the time it waited for a processor"
     )
     return 0
 
