@@ -17,6 +17,8 @@ public final class Driver {
     private final Producers producers = new Producers();
     private final Consumers consumers = new Consumers();
     private final Transactions transactions = new Transactions();
+    private final Pulling pulling = new Pulling();
+    private final Asking asking = new Asking();
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -46,6 +48,12 @@ public final class Driver {
 
     private JSONObject carryOut(JSONObject command) throws Exception {
         String name = command.getString("do");
+        if (Pulling.knows(name)) {
+            return pulling.carryOut(name, command);
+        }
+        if (Asking.knows(name)) {
+            return asking.carryOut(name, command);
+        }
         return switch (name) {
             case "start_producer" -> producers.start(command);
             case "create_topic" -> producers.createTopic(command);
@@ -65,5 +73,7 @@ public final class Driver {
         producers.stopAll();
         transactions.stopAll();
         consumers.stopAll();
+        pulling.stopAll();
+        asking.stopAll();
     }
 }
