@@ -33,6 +33,7 @@ class MessageIndex:
         self._slots_max = slots_max
         self._entries_max = entries_max
         self._unsynced_full: list[IndexFile] = []
+        self._being_synced: list[IndexFile] = []
         self.condemned: list[str] = []
         """Files that do not count any more and are to be removed."""
 
@@ -163,15 +164,17 @@ class MessageIndex:
 
     def snapshots(self) -> list[IndexSnapshot]:
         """What a checkpoint has to write and sync, after `write`: full files first."""
-        files = [*self._unsynced_full, *self.files[-1:]]
+        self._being_synced = list(self._unsynced_full)
+        files = [*self._being_synced, *self.files[-1:]]
         return [file.snapshot() for file in files]
 
     def snapshots_written(self) -> None:
-        """The snapshots last taken are on the device."""
-        for file in self._unsynced_full:
+        """The snapshots last taken are on the device; a file that has become full since is not."""
+        for file in self._being_synced:
             file.release_slots()
             self.full_to_timestamp = max(self.full_to_timestamp, file.end_timestamp)
-        self._unsynced_full.clear()
+            self._unsynced_full.remove(file)
+        self._being_synced = []
 
     def take_back(self, snapshots: list[IndexSnapshot]) -> None:
         """Snapshots that could not be written stay due."""

@@ -14,13 +14,14 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.flags import SysFlag
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.log_scan import LogScan
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 from rocketmq_tx.store.read_only_disk import ReadOnlyDisk, lock_holder
 from rocketmq_tx.store.records import Verdict
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles, usual_index_size
 from rocketmq_tx.store.verify import VerifyReport, verify
 from tests.memory_disk import MemoryDisk
-from tests.store_cases import NOW, message, open_store
+from tests.store_cases import NOW, STORE_HOST, message, open_store, small_config
 
 SMALL = {"mapped_file_size_commit_log": 8192, "mapped_file_size_consume_queue": 200, "max_index_num": 101}
 LOG = "/store/commitlog/"
@@ -166,6 +167,22 @@ class IndexTests(VerifyCase):
         image.put("/store/abort", b"")
         self.assertEqual(self.damage(image), [])
         self.assertIn("1 slots are ahead of its header", self.notes(image)[1])
+
+    def test_a_file_that_becomes_full_while_a_checkpoint_is_made_is_written_by_the_next(self) -> None:
+        self.fill(60)
+        job = self.store.begin_checkpoint(NOW)
+        self.fill(90)
+        self.store.write_index(NOW)  # goes on in a second file
+        job.run()
+        self.store.finish_checkpoint(job)
+        for number in (0, 59, 60, 89):
+            found = self.store.query_by_key("T", f"U{number}", 32, 0, 1 << 62).offsets
+            self.assertEqual(len(found), 1 + (number < 60), f"key U{number}")
+        self.store.save_checkpoint(NOW)
+        image = self.disk.after_kill()
+        self.assertEqual(self.damage(image), [])
+        again = MessageStore(small_config("/store", **SMALL), image, STORE_HOST)
+        self.assertEqual(again.open(NOW).records_walked, 0)
 
     def test_a_size_tells_the_usual_proportions_only(self) -> None:
         self.assertEqual(usual_index_size(IndexSize(500, 2000).file_bytes), IndexSize(500, 2000))
