@@ -51,7 +51,7 @@ KEYS = (
     "maxHashSlotNum=5000",
     "maxIndexNum=20000",
     "flushConsumeQueueThoroughInterval=200",
-    "flushPersistConsumerOffsetInterval=200",
+    "flushConsumerOffsetInterval=200",
     "fileReservedTime=1000000",
 )
 INDEX_SIZE = IndexSize(5000, 20000)
@@ -83,10 +83,12 @@ class Broker:
         self._file = Path(folder, "broker.properties")
         self._log_file = Path(folder, "broker.log")
         self._file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._log_start = 0
         self._child: subprocess.Popen[str] | None = None
 
     def launch(self) -> None:
         """Starts it without waiting for it."""
+        self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
         command = [*TWISTD, "-n", "--pidfile=", f"--logfile={self._log_file}"]
         self._child = subprocess.Popen(
             [*command, "rocketmq-broker", "-c", str(self._file)],
@@ -114,8 +116,16 @@ class Broker:
 
     def records_walked(self) -> int:
         """How many records it looked at in its last start, by its own words."""
-        text = self._log_file.read_text(encoding="utf-8")
-        return int(re.findall(r"store opened: .* records_walked=(\d+)", text)[-1])
+        return int(re.findall(r"store opened: .* records_walked=(\d+)", self._said())[-1])
+
+    def warnings(self) -> list[str]:
+        """What it had to warn of in its last start."""
+        return [line for line in self._said().splitlines() if "#warn]" in line]
+
+    def _said(self) -> str:
+        with self._log_file.open(encoding="utf-8") as log:
+            log.seek(self._log_start)
+            return log.read()
 
     def kill(self) -> None:
         if self._child is not None:
@@ -300,6 +310,8 @@ def kill_rounds(
                     print(
                         f"round {number}: {len(acknowledged):,} acknowledged in {seconds:.2f} s, "
                         f"started again in {took:.2f} s by looking at {walked:,} records, all there",
+                        *broker.warnings(),
+                        sep="\n    ",
                         flush=True,
                     )
             read_back(broker.port, summary.acknowledged)
