@@ -107,5 +107,6 @@ class TransactionService(Service):
     def _tick(self) -> Deferred[None] | None:
         if self._is_slave():
             self._log.unload()
+            self._checks.start()  # once it is a master, producers have to come before it asks
             return None
         return self._checks.tick()

@@ -1,0 +1,186 @@
+"""Transactions within a broker's life: starts, stops, changes of role, logs that others have left."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.broker import open_transactions
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.transaction_messages import half_copy, op_message
+from rocketmq_tx.broker.transactions import TransactionService
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.errors import MessageError, StoreUnavailable
+from rocketmq_tx.store.message_store import MessageStore
+from tests.unit.transaction_parts import COMMIT, ROLLBACK, STORE_HOST, Bench
+
+LOG = "/store/commitlog/00000000000000000000"
+GROUP = "CID_RMQ_SYS_TRANS"
+HALF_TOPIC, OP_TOPIC = "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC"
+
+
+class ServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bench = Bench(transactionCheckInterval=10_000)
+        self.service = TransactionService(
+            self.bench.settings, self.bench.log, self.bench.checks, lambda: True, self.bench.clock
+        )
+
+    def stop(self) -> None:
+        self.successResultOf(self.service.stopService())
+
+    def pass_time(self, seconds: float) -> None:
+        self.bench.clock.pump([0.5] * int(seconds * 2))
+
+    def test_rounds_come_at_their_interval_and_end_with_the_service(self) -> None:
+        peer = self.bench.connect()
+        self.bench.send("K1")
+        self.service.startService()
+        self.pass_time(9.5)
+        self.assertEqual(peer.take(), [])
+        self.pass_time(1)
+        self.assertEqual(len(peer.take()), 1)
+        self.stop()
+        self.pass_time(60)
+        self.assertEqual(peer.take(), [])
+        self.assertEqual(self.bench.clock.getDelayedCalls(), [])
+
+    def test_a_stop_keeps_progress(self) -> None:
+        self.service.startService()
+        self.bench.end(self.bench.send("K1"), ROLLBACK)
+        self.stop()
+        self.assertEqual(self.bench.offsets.query(GROUP, HALF_TOPIC, 0), 1)
+
+    def test_a_stop_with_a_disk_that_fails_keeps_none(self) -> None:
+        self.service.startService()
+        self.bench.end(self.bench.send("K1"), ROLLBACK)
+        self.bench.disk.fail("sync", "commitlog", 5)
+        self.stop()
+        self.assertEqual(self.bench.offsets.query(GROUP, HALF_TOPIC, 0), -1)
+
+    def test_a_service_that_never_started_stops(self) -> None:
+        self.stop()
+
+    def test_a_slave_checks_nothing_until_it_becomes_a_master(self) -> None:
+        self.bench.send("K1")
+        self.bench.log.unload()
+        self.bench.settings.store.broker_role = BrokerRole.SLAVE
+        peer = self.bench.connect()
+        self.service.startService()
+        self.assertFalse(self.bench.log.is_loaded)
+        self.pass_time(30)
+        self.assertEqual(peer.take(), [])
+        self.bench.settings.store.broker_role = BrokerRole.ASYNC_MASTER
+        self.pass_time(11)
+        self.assertEqual([header.msg_id for header, _ in peer.take()], ["K1"])
+        self.bench.settings.store.broker_role = BrokerRole.SLAVE
+        self.pass_time(2)
+        self.assertFalse(self.bench.log.is_loaded)
+        self.stop()
+
+
+class LeftByOthers(SynchronousTestCase):
+    """What a start makes of logs as Apache leaves them, or a disk that rots."""
+
+    def offsets(self, half: int, op: int) -> ConsumerOffsets:
+        offsets = ConsumerOffsets()
+        offsets.commit(GROUP, HALF_TOPIC, 0, half)
+        offsets.commit(GROUP, OP_TOPIC, 0, op)
+        return offsets
+
+    def test_apache_ends_a_transaction_by_a_copy_that_it_has_passed(self) -> None:
+        bench = Bench()
+        bench.send("K1")
+        (half,) = bench.half_topic()
+        bench.append(half_copy(half, {"TRANSACTION_CHECK_TIMES": "1"}))
+        bench.log.unload()
+        bench.append(op_message(0, STORE_HOST, bench.now_ms()))
+        self.assertEqual(bench.next_run(offsets=self.offsets(1, 0)).open_keys(), [])
+
+    def test_an_op_message_of_a_passed_transaction_ends_no_other(self) -> None:
+        bench = Bench()
+        bench.send("K1")
+        bench.send("K2")
+        bench.log.unload()
+        bench.append(op_message(0, STORE_HOST, bench.now_ms()))
+        self.assertEqual(bench.next_run(offsets=self.offsets(1, 0)).open_keys(), ["K2"])
+
+    def test_a_damaged_half_message_is_passed_over(self) -> None:
+        bench = Bench()
+        place = bench.send("K1", b"body that rots")
+        bench.send("K2")
+        bench.disk.spoil(LOG, place.commit_log_offset + 90, b"\xff\xff")
+        again = bench.next_run()
+        self.assertEqual(again.open_keys(), ["K2"])
+
+    def test_offsets_behind_the_end_of_the_queues_are_no_harm(self) -> None:
+        bench = Bench()
+        bench.send("K1")
+        again = bench.next_run(offsets=self.offsets(99, 99))
+        self.assertEqual(again.open_keys(), [])
+        again.send("K2")
+        self.assertEqual(again.open_keys(), ["K2"])
+
+    def test_a_commit_is_not_asked_about_though_its_op_message_cannot_be_written(self) -> None:
+        bench = Bench()
+        place = bench.send("K1")
+        written_to = bench.store.written_to
+        bench.end(place, COMMIT)
+        size = len(bench.store.record_at(written_to))
+        image = bench.disk.after_kill()
+        image.spoil(LOG, written_to + size, bytes(200))
+        self.patch(MessageStore, "append_all", refuse)
+        full = bench.next_run(image)
+        self.assertEqual((full.open_keys(), full.ops(), full.delivered()), ([], [], {b"paid": 1}))
+
+
+def refuse(*_: object) -> None:
+    raise StoreUnavailable("the disk is full")
+
+
+class EndsFromTheLog(SynchronousTestCase):
+    def test_a_half_message_of_an_earlier_run_is_read_by_a_thread(self) -> None:
+        bench = Bench()
+        places = [bench.send("K1"), bench.send("K2")]
+        again = bench.next_run()
+        again.disk.cold.update(path for path in again.disk.nodes if "commitlog" in path)
+        frames = [again.end_frame(place, COMMIT) for place in places]
+        self.assertEqual([answer.code for answer in again.answers(frames)], [0, 0])
+        one_way = again.end_frame(again.send("K3"), COMMIT)
+        one_way.flag |= 2
+        again.log.unload()
+        self.assertEqual(len(again.log.table), 1)
+        again.disk.cold.update(path for path in again.disk.nodes if "commitlog" in path)
+        (answer,) = again.ends.end(None, [one_way])  # type: ignore[arg-type]
+        assert isinstance(answer, Deferred)
+        self.assertEqual(self.successResultOf(answer), b"")
+        self.assertEqual(again.delivered(), {b"paid": 3})
+
+    def test_one_message_that_fits_no_segment_does_not_hold_up_others(self) -> None:
+        bench = Bench()
+        places = [bench.send("K1", b"large"), bench.send("K2")]
+        append = bench.appending.append
+
+        def narrow(messages: list, now_ms: int) -> list:  # type: ignore[type-arg]
+            if any(message[2] == b"large" for message in messages):
+                raise MessageError("a record does not fit into a segment")
+            return append(messages, now_ms)
+
+        self.patch(bench.appending, "append", narrow)
+        frames = [bench.end_frame(place, COMMIT) for place in places]
+        self.assertEqual([answer.code for answer in bench.answers(frames)], [13, 0])
+        self.assertEqual((bench.delivered(), bench.open_keys()), ({b"paid": 1}, ["K1"]))
+        bench.connect()
+        bench.send("K3")
+        bench.advance(60)
+        self.assertEqual(bench.log.figures.checks, 1)
+
+    def test_most_is_not_kept_in_memory_when_it_is_too_much(self) -> None:
+        self.patch(open_transactions, "KEPT_BYTES_MAX", 300)
+        bench = Bench()
+        places = [bench.send(f"K{number}") for number in range(4)]
+        kept = [each.message is not None for each in bench.log.table]
+        self.assertEqual(kept, [True, True, False, False])
+        for place in places:
+            self.assertEqual(bench.end(place, COMMIT), (0, None))
+        self.assertEqual((bench.delivered(), bench.log.table._kept_bytes), ({b"paid": 4}, 0))
