@@ -94,7 +94,9 @@ class MessageStore:
         self._appender = Appender(self._log, self._queues, self._pending_keys, store_host)
         self._puller = Puller(config, self._log, memory_bytes, notice)
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
-        self._raw = RawAppender(self._log, self._queues, self._dispatcher, self._flusher)
+        self._raw = RawAppender(
+            self._log, self._queues, self._pending_keys, self._deleted, self._dispatcher, self._flusher
+        )
         self._checkpointer = Checkpointer(
             disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
         )

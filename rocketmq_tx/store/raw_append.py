@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
+from rocketmq_tx.store.append import PendingKeys
 from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import LogFlusher
+from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts, Verdict, examine, facts
 
@@ -27,21 +30,31 @@ class RawAppender:
     """Writes to `log` and enters its records; `dispatched_to` is where the last of them ends."""
 
     def __init__(
-        self, log: CommitLog, queues: QueueTable, dispatcher: Dispatcher, flusher: LogFlusher
+        self,
+        log: CommitLog,
+        queues: QueueTable,
+        pending_keys: PendingKeys,
+        deleted: DeletedTopics,
+        dispatcher: Dispatcher,
+        flusher: LogFlusher,
     ) -> None:
         self._log = log
         self._queues = queues
+        self._pending_keys = pending_keys
+        self._plain = PlainRecords(queues, pending_keys, deleted)
         self._dispatcher = dispatcher
         self._flusher = flusher
         self._unfinished: list[bytes] = []
         self._unfinished_bytes = 0
         self._wanted_bytes = 0
         self._blank_to = 0
+        self._begin: int | None = None
         self._doubted_at = -1
         self.dispatched_to = 0
 
     def drop_unfinished(self) -> None:
         """The stream has ended: what is not whole comes again."""
+        self._begin = None
         self._keep(b"", 0)
 
     def append(self, data: bytes, start: int) -> Arrived:
@@ -52,7 +65,7 @@ class RawAppender:
         """
         log = self._log
         self._begin_if_empty(start)
-        comes_next = log.written_to + self._unfinished_bytes
+        comes_next = self._base + self._unfinished_bytes
         if start != comes_next:
             raise StoreError(f"the log goes on at {comes_next}: bytes that begin at {start} do not fit")
         if start + len(data) > log.segments.end_of(start):
@@ -64,14 +77,33 @@ class RawAppender:
         self._unfinished_bytes += len(data)
         return self._take_records() if self._unfinished_bytes >= self._wanted_bytes else set()
 
+    @property
+    def _base(self) -> int:
+        """Where the first byte that is not written belongs."""
+        return self._log.written_to if self._begin is None else self._begin
+
     def _begin_if_empty(self, start: int) -> None:
+        """An empty log begins where the stream does; its first record must confirm that."""
         log = self._log
-        if log.segments.starts or start == log.written_to or self._unfinished_bytes:
+        if log.segments.starts or self._unfinished_bytes or start == log.written_to:
             return
         if start != log.segments.start_of(start):
             raise StoreError(f"the log is empty: it can begin at the start of a file only, not at {start}")
-        log.written_to = self.dispatched_to = start
-        self._flusher.start_at(start)
+        self._begin = start
+
+    def _confirm_begin(self, data: bytes, begin: int) -> bool:
+        """False when that cannot be said yet."""
+        verdict, size = examine(data, 0, begin)
+        if verdict is Verdict.MORE and size <= self._log.segment_size:
+            self._keep(data, size)
+            return False
+        if verdict is not Verdict.WHOLE:
+            self.drop_unfinished()
+            raise StoreError(f"what came for {begin}, where the empty log was to begin, is no record")
+        self._log.written_to = self.dispatched_to = begin
+        self._flusher.start_at(begin)
+        self._begin = None
+        return True
 
     def _other_size(self, offset: int) -> StoreError:
         size = self._log.segment_size
@@ -82,44 +114,73 @@ class RawAppender:
 
     def _take_records(self) -> Arrived:
         """Writes and enters what is whole by now."""
-        data, base = b"".join(self._unfinished), self._log.written_to
-        segment_end = self._log.segments.end_of(base)
-        at = wanted = 0
-        records: list[tuple[RecordFacts, Verdict]] = []
-        problem: StoreError | None = None
-        while at < len(data):
-            verdict, size = examine(data, at, base + at)
-            if verdict is Verdict.MORE and base + at + size <= segment_end:
-                wanted = size
-                break
-            if verdict is Verdict.BLANK:
-                if base + at + size != segment_end:
-                    problem = self._other_size(base + at + size)
-                    break
-                self._blank_to = segment_end
-                at = len(data)  # a piece never goes beyond the end of a file
-                break
-            if verdict is not Verdict.WHOLE and self._is_doubted(base + at):
-                problem = StoreError(f"what came for {base + at} is no whole record")
-                break
-            if verdict in (Verdict.WHOLE, Verdict.DAMAGED):
-                records.append((facts(data, at), verdict))
-                at += size
-                continue
-            following = self._next_whole(data, at + 1, base)
-            if following is None:
-                wanted = len(data) - at + 1
-                break
-            at = following
-        if at:
-            self._log.append([(base, data[:at])], base + at)
-        self._keep(data[at:], wanted)
+        data, base = b"".join(self._unfinished), self._base
         arrived: Arrived = set()
-        for record, verdict in records:
-            self._enter(record, verdict, arrived)
-        if problem is not None:
-            raise problem
+        if self._begin is not None and not self._confirm_begin(data, base):
+            return arrived
+        at, self._wanted_bytes = 0, 0
+        try:
+            while at < len(data) and not self._wanted_bytes:
+                following = self._take_plain(data, at, base, arrived)
+                if following == at:
+                    following = self._take_other(data, at, base, arrived)
+                at = following
+        finally:
+            self._keep(data[self._log.written_to - base :], self._wanted_bytes)
         return arrived
+
+    def _take_plain(self, data: bytes, at: int, base: int, arrived: Arrived) -> int:
+        """Takes the records that are like nearly all; returns where another one begins."""
+        plain, log = self._plain, self._log
+        keys_before = len(self._pending_keys)
+        end = plain.take(data, at, base)
+        if end == at:
+            return at
+        try:
+            log.append([(base + at, data[at:end])], base + end)
+        except StoreError:
+            plain.take_back(keys_before)
+            raise
+        touched = dict.fromkeys(plain.touched)
+        self._queues.dirty.update(touched)
+        arrived.update((queue.topic, queue.queue_id) for queue in touched)
+        log.last_record_at, log.last_store_timestamp = plain.last_record_at, plain.last_store_timestamp
+        self.dispatched_to = base + end
+        return end
+
+    def _take_other(self, data: bytes, at: int, base: int, arrived: Arrived) -> int:
+        """Takes one record, or what stands where one should; returns where the next one begins.
+
+        When it is not whole yet, `_wanted_bytes` says how many bytes are needed, from the log's end on.
+        """
+        log = self._log
+        segment_end = log.segments.end_of(base)
+        verdict, size = examine(data, at, base + at)
+        following = at + size
+        record: RecordFacts | None = None
+        if verdict is Verdict.MORE and base + following <= segment_end:
+            self._wanted_bytes = following - (log.written_to - base)
+            return at
+        if verdict is Verdict.BLANK:
+            if base + following != segment_end:
+                raise self._other_size(base + following)
+            self._blank_to = segment_end
+            following = len(data)  # a piece never goes beyond the end of a file
+        else:
+            if verdict is not Verdict.WHOLE and self._is_doubted(base + at):
+                raise StoreError(f"what came for {base + at} is no whole record")
+            if verdict in (Verdict.WHOLE, Verdict.DAMAGED):
+                record = facts(data, at)
+            else:
+                found = self._next_whole(data, at + 1, base)
+                if found is None:
+                    self._wanted_bytes = len(data) + 1 - (log.written_to - base)
+                    return at
+                following = found
+        log.append([(base + at, data[at:following])], base + following)
+        if record is not None:
+            self._enter(record, verdict, arrived)
+        return following
 
     def _is_doubted(self, offset: int) -> bool:
         """True at the first time: then it may be the wire. At the second it is like that on the master."""

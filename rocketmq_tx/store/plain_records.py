@@ -1,0 +1,150 @@
+"""The hot path of a slave: records as nearly all are, judged and entered in one pass.
+
+Plain is: hosts of IPv4, no transaction, a topic that is known and not the schedule topic, the number that
+comes next in its queue, nothing wrong. Whatever is not is left to `records.examine` and the `Dispatcher`;
+tests prove both ways equal. About 5 us a message instead of 20.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from rocketmq_tx.protocol.java import tags_code
+from rocketmq_tx.protocol.message import MESSAGE_MAGIC
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.store.append import PendingKeys
+from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.layouts import QUEUE_ENTRY
+from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.records import (
+    BORN_HOST_V6,
+    HEADS,
+    STORE_HOST_V6,
+    TAIL_BYTES,
+    TRANSACTION_MASK,
+)
+
+_HEAD = HEADS[8, 8]
+_HEAD_BYTES = _HEAD.size
+_SHORTEST = _HEAD_BYTES + TAIL_BYTES
+_NOT_PLAIN = BORN_HOST_V6 | STORE_HOST_V6 | TRANSACTION_MASK
+_KNOWN_MAX = 10_000
+_unpack_head = _HEAD.unpack_from
+_pack_entry = QUEUE_ENTRY.pack
+
+
+class PlainRecords:
+    """Enters plain records into queues and the list of keys that wait for the index."""
+
+    def __init__(self, queues: QueueTable, pending_keys: PendingKeys, deleted: DeletedTopics) -> None:
+        self._queues = queues
+        self._pending_keys = pending_keys
+        self._deleted = deleted
+        self._topics: dict[bytes, str] = {}
+        """Names of queues' topics by their bytes: those that were seen to be names."""
+        self._codes: dict[bytes, int] = {}
+        self.touched: list[ConsumeQueue] = []
+        """One for each record that `take` entered, to be taken back when they cannot be written."""
+        self.last_record_at = self.last_store_timestamp = -1
+
+    def take(self, data: bytes, at: int, base: int) -> int:
+        """Enters the plain records that begin at `data[at:]`; returns where the first other one begins.
+
+        `base` is the commit log offset of `data[0]`.
+        """
+        queues, topics, codes = self._queues.queues, self._topics, self._codes
+        pending_keys, is_gone = self._pending_keys, self._deleted.is_gone
+        crc32, view = zlib.crc32, memoryview(data)
+        touched = self.touched = []
+        end = len(data)
+        while end - at >= _SHORTEST:
+            (
+                size, magic, crc, queue_id, _, queue_offset, offset, sys_flag, _, _, store_timestamp, _, _, _,
+                body_length,
+            ) = _unpack_head(data, at)  # fmt: skip
+            record_end = at + size
+            topic_at = at + _HEAD_BYTES + body_length + 1
+            if (
+                magic != MESSAGE_MAGIC
+                or offset != base + at
+                or sys_flag & _NOT_PLAIN
+                or body_length < 0
+                or record_end > end
+                or topic_at + 2 > record_end
+            ):
+                break
+            properties_at = topic_at + data[topic_at - 1] + 2
+            if (
+                properties_at > record_end
+                or properties_at + int.from_bytes(data[properties_at - 2 : properties_at], "big")
+                != record_end
+            ):
+                break
+            topic = topics.get(data[topic_at : properties_at - 2]) or self._name(
+                data[topic_at : properties_at - 2], queue_id
+            )
+            queue = queues.get((topic, queue_id))
+            if (
+                queue is None
+                or queue.max_offset != queue_offset
+                or not queue_offset
+                or (body_length and crc32(view[at + _HEAD_BYTES : topic_at - 1]) & 0x7FFFFFFF != crc)
+                or is_gone(topic, offset)
+            ):
+                break
+            properties = b"\x02" + data[properties_at:record_end] + b"\x02"
+            if 0 in properties:
+                break
+            code = 0
+            found = properties.rfind(b"\x02TAGS\x01")
+            if found >= 0:
+                tags = properties[found + 6 : properties.index(2, found + 6)]
+                if not tags:
+                    break
+                known = codes.get(tags)
+                code = self._code(tags) if known is None else known
+            keys: tuple[str, ...] = ()
+            found = properties.rfind(b"\x02UNIQ_KEY\x01")
+            if found >= 0:
+                unique = properties[found + 10 : properties.index(2, found + 10)]
+                if not unique:
+                    break
+                keys = (unique.decode("utf-8", "replace"),)
+            found = properties.rfind(b"\x02KEYS\x01")
+            if found >= 0:
+                text = properties[found + 6 : properties.index(2, found + 6)]
+                if not text:
+                    break
+                keys += tuple(key for key in text.decode("utf-8", "replace").split(" ") if key)
+            queue.tail += _pack_entry(offset, size, code)
+            queue.max_offset = queue_offset + 1
+            touched.append(queue)
+            if keys:
+                pending_keys.append((topic, keys, offset, store_timestamp))
+            self.last_record_at, self.last_store_timestamp = offset, store_timestamp
+            at = record_end
+        return at
+
+    def take_back(self, keys_before: int) -> None:
+        """They cannot be written; `keys_before` is how many keys waited before them."""
+        for queue in reversed(self.touched):
+            queue.take_back()
+        del self._pending_keys[keys_before:]
+
+    def _name(self, name: bytes, queue_id: int) -> str:
+        """The topic of a queue that exists; "" for others, and for what is no plain name."""
+        topic = name.decode("utf-8", "replace")
+        if topic == SCHEDULE_TOPIC or topic.encode() != name or (topic, queue_id) not in self._queues.queues:
+            return ""
+        if len(self._topics) >= _KNOWN_MAX:
+            self._topics.clear()
+        self._topics[name] = topic
+        return topic
+
+    def _code(self, tags: bytes) -> int:
+        code = tags_code(tags.decode("utf-8", "replace"))
+        if len(self._codes) >= _KNOWN_MAX:
+            self._codes.clear()
+        self._codes[tags] = code
+        return code
