@@ -2,31 +2,21 @@
 
     with JavaClient("4.9.7") as java: ...
 
-Commands and answers are JSON lines (see java/src/main/java/interop/Driver.java). A call blocks until its
-answer is there; a client that does not answer in time is killed and the test fails with its output.
+Commands and answers are JSON lines (see java/src/main/java/interop/Driver.java).
 """
 
 from __future__ import annotations
 
 import base64
-import json
-import os
-import selectors
-import subprocess
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from tests.interop import toolchain
+from tests.interop.driven_process import CALL_TIMEOUT_S, ClientFailed, DrivenProcess
 from tests.waiting import wait_until
-
-CALL_TIMEOUT_S = 60.0
-EXIT_TIMEOUT_S = 20.0
 
 #: Asks for routes more often than the default of 30 s, so that tests need not wait for them.
 QUICK_CONSUMER = {
@@ -36,7 +26,7 @@ QUICK_CONSUMER = {
 QUICK_PRODUCER = {"pollNameServerInterval": 1000}
 
 
-class JavaClientFailed(AssertionError):
+class JavaClientFailed(ClientFailed):
     """The client process died, kept silent, or answered that a call failed."""
 
 
@@ -51,75 +41,35 @@ def bodies(messages: Iterable[dict[str, Any]]) -> Counter[bytes]:
     return Counter(base64.b64decode(one["body"]) for one in messages)
 
 
-class JavaClient:
+class JavaClient(DrivenProcess):
     """One JVM that holds any number of producers and consumers."""
+
+    failure = JavaClientFailed
 
     def __init__(self, namesrv_address: str, **system_properties: str) -> None:
         self._namesrv_address = namesrv_address
-        self._home = tempfile.TemporaryDirectory(prefix="java-client-")
-        self._errors = (Path(self._home.name) / "stderr.txt").open("w+b")
-        self._process = subprocess.Popen(
-            [
+        class_path = toolchain.client_class_path()
+        super().__init__(
+            "java",
+            lambda home: [
                 "java",
                 "-Xmx512m",
                 "-XX:TieredStopAtLevel=1",  # short lives: the second compiler costs more than it brings
                 "-Duser.timezone=UTC",
-                f"-Duser.home={self._home.name}",
-                f"-Djava.io.tmpdir={self._home.name}",
+                f"-Duser.home={home}",
+                f"-Djava.io.tmpdir={home}",
                 *(f"-D{name}={value}" for name, value in system_properties.items()),
                 "-cp",
-                toolchain.client_class_path(),
+                class_path,
                 "interop.Driver",
             ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            cwd=self._home.name,
-            start_new_session=True,
         )
-        self._pending = b""
 
     def __enter__(self) -> JavaClient:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
-    def call(self, name: str, timeout_s: float = CALL_TIMEOUT_S, **arguments: Any) -> dict[str, Any]:
-        """One command; raises `JavaClientFailed` with the client's own words when it failed."""
-        assert self._process.stdin is not None
-        command = json.dumps({"do": name, **arguments})
-        try:
-            self._process.stdin.write(command.encode() + b"\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._read_line(timeout_s))
-        except (BrokenPipeError, EOFError, TimeoutError) as error:
-            self.kill()
-            raise JavaClientFailed(f"{command[:200]}: {error!r}\n{self.stderr()}") from error
-        if not answer.pop("ok"):
-            raise JavaClientFailed(f"{command[:200]}: {answer['error']}")
-        return answer
-
-    def _read_line(self, timeout_s: float) -> bytes:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        deadline = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            parts = [self._pending]
-            while b"\n" not in parts[-1]:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError(f"no answer within {timeout_s:g} s")
-                data = os.read(descriptor, 1 << 20)
-                if not data:
-                    raise EOFError("the client process ended")
-                parts.append(data)
-        line, _, self._pending = b"".join(parts).partition(b"\n")
-        return line
 
     def producer(self, group: str, **settings: Any) -> JavaProducer:
         self.call(
@@ -157,27 +107,6 @@ class JavaClient:
             settings={**QUICK_CONSUMER, **settings},
         )
         return JavaConsumer(self, name)
-
-    def stderr(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")[-4000:]
-
-    def stop(self) -> None:
-        """Shuts every producer and consumer down in order and waits for the process to go."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.close()
-            self._process.wait(EXIT_TIMEOUT_S)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
-            self.kill()
-        self._process.stdout.close()
-        self._errors.close()
-        self._home.cleanup()
-
-    def kill(self) -> None:
-        """Takes the process away without a word to anybody, as a crash does."""
-        self._process.kill()
-        self._process.wait(EXIT_TIMEOUT_S)
 
 
 @define

@@ -64,8 +64,9 @@ class LitePullConsumer:
 class JavaConsumingTests(ClusterTestCase):
     def setUp(self) -> None:
         toolchain.require_java()
-        self.cluster = shared_cluster()
-        self.java = shared_client(self.cluster)
+        self.cluster = cluster = shared_cluster()
+        self.namesrv_address = cluster.namesrv_address
+        self.java = shared_client(cluster)
 
     def producer(self, topic: str, queues: int) -> JavaProducer:
         producer = self.java.producer(f"{topic}-producer")
@@ -76,7 +77,7 @@ class JavaConsumingTests(ClusterTestCase):
     def lite_pull(self, topic: str, group: str, **arguments: Any) -> LitePullConsumer:
         consumer = LitePullConsumer(self.java, group, topic)
         settings = {**QUICK_CONSUMER, "autoCommit": False}
-        consumer("start", group=group, namesrv=self.cluster.namesrv_address, settings=settings, **arguments)
+        consumer("start", group=group, namesrv=self.namesrv_address, settings=settings, **arguments)
         return consumer
 
     # -- lite pull -------------------------------------------------------------------------------------------
@@ -165,8 +166,8 @@ class JavaConsumingTests(ClusterTestCase):
         producer = self.producer("pulled", 1)
         before_ms = int(time.time() * 1000)
         producer.send([message("pulled", f"text {number}", tags="TagA") for number in range(12)])
-        to = {"consumer": "pulled", "topic": "pulled"}
-        self.java.call("pull_start", group="pulled", namesrv=self.cluster.namesrv_address, settings={}, **to)
+        to: dict[str, Any] = {"consumer": "pulled", "topic": "pulled"}
+        self.java.call("pull_start", group="pulled", namesrv=self.namesrv_address, settings={}, **to)
         self.addCleanup(self.java.call, "pull_stop", **to)
         (queue,) = self.java.call("pull_queues", **to)["queues"]
 
@@ -199,7 +200,7 @@ class JavaConsumingTests(ClusterTestCase):
 
     def test_every_instance_of_a_broadcasting_group_gets_every_message_and_goes_on_where_it_was(self) -> None:
         producer = self.producer("broadcast", 4)
-        clients = [JavaClient(self.cluster.namesrv_address) for _ in range(2)]
+        clients = [JavaClient(self.namesrv_address) for _ in range(2)]
         for client in clients:
             self.addCleanup(client.stop)
 
@@ -226,7 +227,7 @@ class JavaConsumingTests(ClusterTestCase):
 
     def test_a_request_gets_the_reply_of_a_consumer_and_one_without_reply_times_out(self) -> None:
         self.producer("requests", 2)
-        namesrv = self.cluster.namesrv_address
+        namesrv = self.namesrv_address
         asker = JavaClient(namesrv)
         self.addCleanup(asker.stop)
         self.java.call("ask_start_replier", group="replier", topic="requests", namesrv=namesrv)
@@ -245,7 +246,7 @@ class JavaConsumingTests(ClusterTestCase):
     # -- look-ups --------------------------------------------------------------------------------------------
 
     def test_messages_are_found_by_their_keys_their_unique_ids_and_their_places(self) -> None:
-        self.java.call("ask_start", asker="looker", namesrv=self.cluster.namesrv_address)
+        self.java.call("ask_start", asker="looker", namesrv=self.namesrv_address)
         producer = self.producer("lookups", 4)
         before_ms = int(time.time() * 1000) - 1000
         sent = producer.send(
