@@ -57,11 +57,12 @@ def due(delivery_times: Sequence[int], now_ms: int, level_delay_ms: int) -> Due:
     """Decides about messages that wait in this order; those behind one that is not due wait as well.
 
     A time further away than the whole delay of the level is no time to wait for: the level was made shorter,
-    or the clock was set back while the broker was down. Such a message is due.
+    or the clock was set back while the broker was down. Such a message is due. What the two clocks always
+    differ by is no distance: else a message just stored could be taken for one.
     """
     for count, time_ms in enumerate(delivery_times):
         wait_ms = time_ms - now_ms
-        if 0 < wait_ms <= level_delay_ms:
+        if 0 < wait_ms <= level_delay_ms + CLOCK_STEP_MS:
             return Due(count, wait_ms)
     return Due(len(delivery_times), None)
 
