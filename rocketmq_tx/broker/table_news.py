@@ -28,8 +28,10 @@ class TableNews:
         self._timer: IDelayedCall | None = None
 
     def is_slave(self, peer: Peer) -> None:
-        """This connection is a slave's, of this project."""
-        self._slaves.add(peer)
+        """This connection is a slave's, of this project; what changed before it said so is news as well."""
+        if peer not in self._slaves:
+            self._slaves.add(peer)
+            self.changed()
 
     def changed(self, *_: Any) -> None:
         if self._slaves and self._timer is None:

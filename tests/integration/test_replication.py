@@ -113,7 +113,7 @@ class CatchingUpTests(ReplicationCase):
         self.send(master, 1)
         wait_until_equal(store_of(master), store_of(slave))
         client = self.client(slave)
-        self.assertEqual(client.pull(0).code, 0)
+        wait_until(lambda: client.pull(0, TOPIC).code == 0, "the slave knows topic and message", 5)
         client.send(Frame.request(RequestCode.PULL_MESSAGE, pull_header(TOPIC, 0, 1, sys_flag=6)))
         self.send(master, 1)
         self.assertEqual([record.body[:2] for record in decode_records(client.receive().body)], [b"0-"])

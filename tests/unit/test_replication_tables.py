@@ -179,6 +179,8 @@ class TableNewsTests(SynchronousTestCase):
         for _ in range(5):
             news.changed()
         clock.advance(TOGETHER_S)
+        news.is_slave(slave)
+        self.assertEqual(clock.getDelayedCalls(), [])
         self.assertEqual((slave.pushed, stranger.pushed), ([RequestCode.TABLES_CHANGED], []))
         news.connection_lost(slave, "gone")
         news.changed()
