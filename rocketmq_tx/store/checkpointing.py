@@ -127,7 +127,8 @@ class Checkpointer:
         times = StoreTimes(
             log.last_store_timestamp or before.commit_log_ms,
             log.last_store_timestamp or before.queues_ms,
-            max(before.index_ms, index.full_to_timestamp),
+            # After a crash Apache removes every index file that ends later, and with it older keys.
+            index.end_timestamp or before.index_ms,
         )
         claim = Claim(
             log.min_offset,

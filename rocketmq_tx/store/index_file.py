@@ -85,8 +85,13 @@ class IndexFile:
         return int(self.path.rpartition("/")[2])
 
     def create(self) -> None:
-        """Makes the file, all zeros."""
-        self._files.create(self.path, self.size_of(self._slots_max, self._entries_max))
+        """Makes the file, with a header that goes on from the file before it, as Apache's does.
+
+        Should this process be killed before a checkpoint, a broker of Apache's tells by it that the file is
+        newer than what is safe; a file of zeros it would fill with keys that the one before has, too.
+        """
+        file = self._files.create(self.path, self.size_of(self._slots_max, self._entries_max))
+        file.pwrite(self.header(), 0)
 
     def load(self) -> None:
         """Reads the header of an existing file; its slots are read when first needed."""

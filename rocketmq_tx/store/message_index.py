@@ -26,8 +26,6 @@ class MessageIndex:
     ) -> None:
         self.pending = pending
         self.files: list[IndexFile] = []
-        self.full_to_timestamp = 0
-        """Store time up to which full files reach that are known to be on the device."""
         self._open_files = files
         self._directory = directory
         self._slots_max = slots_max
@@ -72,10 +70,12 @@ class MessageIndex:
             return None
         return self.entry_count
 
-    def keep_full_to(self, timestamp: int) -> bool:
-        """After a crash of another server: keeps the files that end by this store time (Apache's rule)."""
+    def keep_to(self, timestamp: int) -> bool:
+        """After a crash, without a claim: keeps the files that end by this store time (Apache's rule)."""
         for file in [file for file in self.files if file.end_timestamp > timestamp]:
             self._remove(file)
+        if self.files and not self.files[-1].is_full and not self.files[-1].drop_newer_slots():
+            self._remove(self.files[-1])
         return bool(self.files)
 
     @property
@@ -172,7 +172,6 @@ class MessageIndex:
         """The snapshots last taken are on the device; a file that has become full since is not."""
         for file in self._being_synced:
             file.release_slots()
-            self.full_to_timestamp = max(self.full_to_timestamp, file.end_timestamp)
             self._unsynced_full.remove(file)
         self._being_synced = []
 

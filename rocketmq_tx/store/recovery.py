@@ -253,7 +253,7 @@ class Recovery:
                 return claim.dispatched_to
             complete = entered is not None
         else:
-            complete = self.report.clean or index.keep_full_to(self._checkpoint.times.index_ms)
+            complete = self.report.clean or index.keep_to(self._checkpoint.times.index_ms)
         if complete and index.files and self._begins_record(index.end_offset):
             return index.end_offset + 1
         index.remove_all()

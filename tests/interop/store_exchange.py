@@ -209,8 +209,9 @@ class Ledger:
                 topic=one.topic, key=one.key, max_num=32, begin_timestamp=0, end_timestamp=LATER
             )
             answer = client.ask(RequestCode.QUERY_MESSAGE, header)
-            offsets = [record.commit_log_offset for record in decode_records(answer.body)]
-            return answer.code == 0 and offsets == [one.commit_log_offset]
+            offsets = {record.commit_log_offset for record in decode_records(answer.body)}
+            # Apache enters the last message before a crash twice, and then finds it twice.
+            return answer.code == 0 and offsets == {one.commit_log_offset}
 
         wait_until(found, f"{one} is found by its key", timeout_s=10)
 
@@ -242,7 +243,9 @@ def min_offset(client: Client, topic: str, queue_id: int) -> int:
 
 def wait_for_end(client: Client, topic: str, queue_id: int, end: int) -> None:
     """Apache enters messages into their queues a little after it has acknowledged them."""
-    wait_until(lambda: max_offset(client, topic, queue_id) == end, f"{topic} queue {queue_id} ends at {end}")
+    wait_until(lambda: max_offset(client, topic, queue_id) >= end, f"{topic} queue {queue_id} ends at {end}")
+    found = max_offset(client, topic, queue_id)
+    assert found == end, f"{topic} queue {queue_id} ends at {found} and not at {end}"
 
 
 def _offset(client: Client, code: int, header: Header) -> int:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.store.read_only_disk import ReadOnlyDisk
+from rocketmq_tx.store.store_files import IndexSize, StoreFiles
+from rocketmq_tx.store.verify import verify
 from tests.interop import toolchain
 from tests.interop.store_exchange import Exchange, Ledger
 
@@ -62,7 +65,15 @@ class StoreInterchangeTests(SynchronousTestCase):
                 exchange.stop()
             else:
                 exchange.kill()
+            self.assertEqual(self.damage(exchange, keys), [], f"after the {end} of {name}")
         return exchange
+
+    def damage(self, exchange: Exchange, keys: dict[str, int]) -> list[str]:
+        """What `mqstore verify` holds against the store now."""
+        index_size = IndexSize(keys.get("maxHashSlotNum", 5_000_000), keys.get("maxIndexNum", 20_000_000))
+        report = verify(StoreFiles(ReadOnlyDisk(), str(exchange.store), index_size=index_size))
+        self.assertTrue(report.index_looked_at)
+        return [finding.sentence for finding in report.findings.kept if finding.is_damage]
 
     def test_small_files_go_both_ways_after_stops_and_kills(self) -> None:
         exchange = self.hand_around(BOTH_WAYS, SMALL)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +19,7 @@ from rocketmq_tx.store.read_only_disk import ReadOnlyDisk, lock_holder
 from rocketmq_tx.store.records import Verdict
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles, usual_index_size
 from rocketmq_tx.store.verify import VerifyReport, verify
+from rocketmq_tx.store.verify_index import read_head
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, STORE_HOST, message, open_store, small_config
 
@@ -34,10 +34,10 @@ class VerifyCase(SynchronousTestCase):
         self.disk = MemoryDisk()
         self.store = open_store(self.disk, **SMALL)
 
-    def fill(self, count: int = 60, **more: Any) -> None:
+    def fill(self, count: int = 60, begin_s: int = 0) -> None:
         for number in range(count):
-            one = message("T", 0, b"%d " % number * 50, unique=f"U{number}", **more)
-            self.store.append_all([one], NOW + number * 1000)
+            one = message("T", 0, b"%d " % number * 50, unique=f"U{number}")
+            self.store.append_all([one], NOW + (begin_s + number) * 1000)
 
     def closed(self) -> MemoryDisk:
         self.store.close(NOW)
@@ -183,6 +183,25 @@ class IndexTests(VerifyCase):
         self.assertEqual(self.damage(image), [])
         again = MessageStore(small_config("/store", **SMALL), image, STORE_HOST)
         self.assertEqual(again.open(NOW).records_walked, 0)
+
+    def test_apache_would_keep_what_is_safe_after_a_kill_and_nothing_else(self) -> None:
+        """It removes files that end later than the checkpoint says, and goes on where the last one ends."""
+        self.fill(60)
+        self.store.save_checkpoint(NOW)
+        self.fill(90, 100)
+        self.store.write_index(NOW)
+        image = self.disk.after_kill()
+        files = StoreFiles(image, "/store", index_size=IndexSize(500, 101))
+        safe_ms = files.checkpoint().times.index_ms
+        kept, removed = [read_head(files, file) for file in files.index_files()]
+        self.assertEqual((kept.end_ms, kept.next_number), (safe_ms, 61))
+        self.assertGreater(removed.end_ms, safe_ms)
+        image.put("/store/checkpoint", image.content("/store/checkpoint")[:24].ljust(4096, b"\0"))
+        again = MessageStore(small_config("/store", **SMALL), image, STORE_HOST)
+        again.open(NOW)  # without the claim ours goes by the same rule
+        for number in (0, 59, 89):
+            found = again.query_by_key("T", f"U{number}", 32, 0, 1 << 62).offsets
+            self.assertEqual(len(found), 1 + (number < 60))
 
     def test_a_size_tells_the_usual_proportions_only(self) -> None:
         self.assertEqual(usual_index_size(IndexSize(500, 2000).file_bytes), IndexSize(500, 2000))
