@@ -113,7 +113,7 @@ class CatchingUpTests(ReplicationCase):
         self.send(master, 1)
         wait_until_equal(store_of(master), store_of(slave))
         client = self.client(slave)
-        wait_until(lambda: client.pull(0, TOPIC).code == 0, "the slave knows topic and message", 5)
+        wait_until(lambda: client.pull(0, TOPIC).code == 0, "the slave knows topic and message", 8)
         client.send(Frame.request(RequestCode.PULL_MESSAGE, pull_header(TOPIC, 0, 1, sys_flag=6)))
         self.send(master, 1)
         self.assertEqual([record.body[:2] for record in decode_records(client.receive().body)], [b"0-"])
@@ -128,7 +128,7 @@ class CatchingUpTests(ReplicationCase):
         )  # fmt: skip
         self.assertEqual(self.client(master).ask(RequestCode.UPDATE_AND_CREATE_TOPIC, header).code, 0)
         topics = store_of(slave) / "config" / "topics.json"
-        wait_until(lambda: topics.exists() and "News" in topics.read_text(), "the slave has it", 2)
+        wait_until(lambda: topics.exists() and "News" in topics.read_text(), "the slave has it", 6)
 
     def test_a_slave_takes_no_message(self) -> None:
         self.master_of()
