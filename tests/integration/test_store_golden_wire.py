@@ -41,6 +41,12 @@ class GoldenStoresOverTheWire(FaultCase):
     def check(self, name: str) -> None:
         client, wanted = self.serve(name)
         answers = wanted["apacheAnswersAfterRestart"]
+        # Messages whose time has come since are delivered by any broker that starts now.
+        self.delayed = {
+            record["properties"]["REAL_TOPIC"]
+            for record in wanted["records"]
+            if record["topic"] == "SCHEDULE_TOPIC_XXXX"
+        }
         for record in wanted["records"]:
             found = decode_record(view(client, record["physicalOffset"]), check_crc=True)
             self.assertEqual(
@@ -59,14 +65,18 @@ class GoldenStoresOverTheWire(FaultCase):
     def check_queue(self, client: Client, queue: dict[str, Any]) -> None:
         topic, queue_id = queue["topic"], queue["queueId"]
         self.assertEqual(min_offset(client, topic, queue_id), queue["minOffset"], queue)
-        self.assertEqual(max_offset(client, topic, queue_id), queue["maxOffset"], queue)
+        if topic in self.delayed:
+            self.assertGreaterEqual(max_offset(client, topic, queue_id), queue["maxOffset"], queue)
+        else:
+            self.assertEqual(max_offset(client, topic, queue_id), queue["maxOffset"], queue)
         header = GetEarliestMsgStoretimeRequestHeader(topic=topic, queue_id=queue_id)
         answer = client.ask(RequestCode.GET_EARLIEST_MSG_STORETIME, header)
-        self.assertEqual((answer.ext_fields or {})["timestamp"], queue["earliestMsgStoretime"])
         if queue["entries"]:
+            self.assertEqual((answer.ext_fields or {})["timestamp"], queue["earliestMsgStoretime"])
             records = [decode_record(data) for data in pull_all(client, topic, queue_id)]
             places = [[record.queue_offset, record.commit_log_offset] for record in records]
-            self.assertEqual(places, queue["entries"])
+            self.assertEqual(places[: len(queue["entries"])], queue["entries"])
+            self.assertTrue(topic in self.delayed or len(places) == len(queue["entries"]))
 
     def check_query(self, client: Client, query: dict[str, Any]) -> None:
         header = QueryMessageRequestHeader(
