@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
 import unittest
 from pathlib import Path
@@ -39,6 +40,8 @@ def load(names: list[str]) -> unittest.TestSuite:
 
 
 def main(arguments: list[str]) -> int:
+    # A shell's background job ignores Ctrl-C, and children would inherit that: tests that send it would hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tests = load(arguments or list(ALL))
     runner = TrialRunner(TreeReporter, workingDirectory="_trial_temp", logfile="test.log")
     result = runner.run(tests)
