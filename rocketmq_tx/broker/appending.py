@@ -83,14 +83,18 @@ class Appending:
         self._replicas = NoReplicas() if replicas is None else replicas
         self.listeners: dict[str, AppendListener] = {}
 
+    def check_role(self) -> None:
+        """RequestRefused on a slave; for who changes something else before it appends."""
+        if self._config.broker_role is BrokerRole.SLAVE:
+            raise unavailable("This broker is a slave, messages are put to its master.")
+
     def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
         """Stores all or nothing, and answers pulls that wait for them: once for each queue, after the append.
 
         With `whole` they are one batch and stay in one segment. `messages` is not empty. Raises
         RequestRefused when the store takes nothing, MessageError for a message that fits no segment.
         """
-        if self._config.broker_role is BrokerRole.SLAVE:
-            raise unavailable("This broker is a slave, messages are put to its master.")
+        self.check_role()
         if self._flushes.failure is not None:
             raise unavailable(f"The disk failed: {self._flushes.failure}")
         try:

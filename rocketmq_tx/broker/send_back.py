@@ -61,6 +61,7 @@ class SendBack:
 
     @serves(RequestCode.CONSUMER_SEND_MSG_BACK)
     async def send_back(self, peer: Peer, frame: Frame, header: ConsumerSendMsgBackRequestHeader) -> Reply:
+        self._check_role()
         group = self._groups.find(header.group)
         if group is None:
             raise send_rules.group_missing(header.group)
@@ -90,6 +91,13 @@ class SendBack:
         )
         return Reply()
 
+    def _check_role(self) -> None:
+        """First of all: a slave's tables are its master's, and get neither a group nor a retry topic here."""
+        try:
+            self._appending.check_role()
+        except RequestRefused as refusal:
+            raise _by_its_name(refusal) from refusal
+
     async def _record(self, commit_log_offset: int) -> MessageRecord:
         try:
             data = await self._reads.read(
@@ -105,9 +113,13 @@ class SendBack:
             placed = self._appending.append([message], now_ms)
             status = await self._appending.settle(placed)
         except RequestRefused as refusal:
-            remark = f"{ResponseCode(refusal.code).name}: {refusal.remark}"
-            raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark) from refusal
+            raise _by_its_name(refusal) from refusal
         except MessageError as error:
             raise RequestRefused(ResponseCode.SYSTEM_ERROR, f"MESSAGE_ILLEGAL: {error}") from error
         if status in _NOT_SURE:
             raise RequestRefused(ResponseCode.SYSTEM_ERROR, status.name)
+
+
+def _by_its_name(refusal: RequestRefused) -> RequestRefused:
+    remark = f"{ResponseCode(refusal.code).name}: {refusal.remark}"
+    return RequestRefused(ResponseCode.SYSTEM_ERROR, remark)

@@ -121,6 +121,7 @@ class SendHandler:
     def _prepare(
         self, send: Send, peer: Peer, topic: str, header: SendMessageRequestHeader, now_ms: int
     ) -> None:
+        self._appending.check_role()  # before a topic is made that the master does not know
         config = self._topics.for_send(
             topic, header.default_topic, header.default_topic_queue_nums or 0, header.unit_mode
         )

@@ -216,10 +216,17 @@ class Refusing(SendBackCase):
         self.assertIn("96 % full", remark or "")
 
     def test_a_slave_takes_nothing(self) -> None:
+        """Nor does it make a group or a topic for it, which its master does not know."""
         slave = MemoryBroker(self.broker.disk.after_kill(), brokerRole="SLAVE", brokerId=1)
-        answer = slave.send_back(self.record)
-        self.assertEqual(answer.code, 1)
-        self.assertIn("SERVICE_NOT_AVAILABLE", answer.remark or "")
+        versions = [table.data_version for table in (slave.parts.topics, slave.parts.groups)]
+        for record in (self.record, 5):
+            answer = slave.send_back(record, max_reconsume_times=0)
+            self.assertEqual(answer.code, 1)
+            self.assertIn("SERVICE_NOT_AVAILABLE", answer.remark or "")
+            self.assertIn("is a slave", answer.remark or "")
+        self.assertEqual([slave.parts.topics.get(name) for name in (RETRY, DLQ)], [None, None])
+        self.assertIsNone(slave.parts.groups.get("cg"))
+        self.assertEqual([table.data_version for table in (slave.parts.topics, slave.parts.groups)], versions)
 
     def test_properties_that_leave_no_room_are_told(self) -> None:
         record = attrs.evolve(self.record, properties=b"k\x01" + b"v" * 32_700)

@@ -381,11 +381,15 @@ class Refusing(SendCase):
             self.assertEqual(answer.remark, remark)
 
     def test_a_slave_takes_no_messages(self) -> None:
+        """Nor does it make a topic for them, which its master does not know."""
         broker = Broker(brokerRole="SLAVE", brokerId=1)
-        for frame in (send_frame(), java_frame()):
+        version = broker.topics.data_version
+        for frame in (send_frame(), java_frame(), send_frame(topic="%RETRY%cg", reconsume_times=99)):
             (answer,) = decoded(broker.receive(frame))
             self.assertEqual(answer.code, ResponseCode.SERVICE_NOT_AVAILABLE)
+            self.assertIn("is a slave", answer.remark or "")
         self.assertEqual(broker.store.messages, [])
+        self.assertEqual(broker.topics.data_version, version)
 
 
 class WaitingForTheDisk(SynchronousTestCase):
