@@ -1,0 +1,70 @@
+"""The hot path keeps its budget: counted steps, which no busy machine changes, against recorded ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.hot_path_cost import EXPECTED, version
+
+ROOT = Path(__file__).parents[2]
+MAY_DIFFER = 0.2
+RECORD = "python -m tests.hot_path_cost --record"
+
+
+@cache
+def counted() -> dict[str, dict[str, float]]:
+    """Counted in a process of its own: nothing else is traced there, and nothing was loaded before."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.hot_path_cost"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+class HotPathCost(SynchronousTestCase):
+    def setUp(self) -> None:
+        kept = json.loads(EXPECTED.read_text())
+        known = version() in kept
+        newest = max(kept, key=lambda text: [*map(int, text.split("."))])
+        self.expected = kept[version() if known else newest]
+        # a Python that nobody counted with yet compiles to somewhat other opcodes
+        self.may_differ = MAY_DIFFER if known else 2 * MAY_DIFFER
+        self.found = counted()
+
+    def assert_kept(self, name: str) -> None:
+        for what, expected in self.expected[name].items():
+            found = self.found[name][what]
+            self.assertLessEqual(
+                found, expected * (1 + self.may_differ), f"{name}: {what} went up from {expected}"
+            )
+            self.assertGreaterEqual(
+                found,
+                expected * (1 - self.may_differ),
+                f"{name}: {what} went down from {expected}; keep it so by `{RECORD}`",
+            )
+
+    def test_a_send_among_many_costs_what_it_did(self) -> None:
+        self.assert_kept("pipelined send")
+
+    def test_a_lonely_send_costs_what_it_did(self) -> None:
+        self.assert_kept("lonely send")
+
+    def test_a_pulled_message_costs_what_it_did(self) -> None:
+        self.assert_kept("pull of 32")
+
+    def test_a_read_full_of_sends_is_one_write_to_the_log(self) -> None:
+        self.assertEqual(self.found["pipelined send"]["log writes a read"], 1)
+        self.assertEqual(self.found["pipelined send"]["log reads a read"], 0)
+
+    def test_messages_of_a_queue_that_lie_together_are_one_read_of_the_log(self) -> None:
+        self.assertEqual(self.found["pull of 32"]["log reads a read"], 1)
+        self.assertEqual(self.found["pull of 32"]["log writes a read"], 0)
+
+    def test_a_send_leaves_nothing_in_memory(self) -> None:
+        self.assertLess(self.found["memory"]["blocks kept by a send"], 0.5)
