@@ -17,7 +17,7 @@ import sys
 import time
 
 from benchmarks.child_broker import child_broker
-from benchmarks.raw_send import cpu_seconds
+from benchmarks.process_facts import cpu_seconds
 from rocketmq_tx.protocol.message import decode_records
 
 TOPIC, SCHEDULE = "BenchmarkTest", "SCHEDULE_TOPIC_XXXX"

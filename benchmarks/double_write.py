@@ -19,7 +19,8 @@ import sys
 import time
 
 from benchmarks.child_broker import child_broker, free_port
-from benchmarks.raw_send import cpu_seconds, load
+from benchmarks.process_facts import cpu_seconds
+from benchmarks.raw_send import load
 from rocketmq_tx.protocol.bodies import KVTable
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame

@@ -13,7 +13,7 @@ import argparse
 import statistics
 import subprocess
 
-from benchmarks.raw_send import cpu_seconds
+from benchmarks.process_facts import cpu_seconds
 from tests.clusters import Apache, Cluster, Kind, Ours
 from tests.interop import toolchain
 

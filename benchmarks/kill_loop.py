@@ -28,7 +28,7 @@ from pathlib import Path
 from attrs import define, field
 
 from benchmarks.child_broker import STOP_TIMEOUT_S, TWISTD, free_port
-from benchmarks.raw_send import encode_send
+from benchmarks.frames import encode_send
 from rocketmq_tx.errors import MessageError
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame

@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 
 from benchmarks.child_broker import STOP_TIMEOUT_S, TWISTD, free_port
-from benchmarks.raw_send import Connection, encode_send
+from benchmarks.frames import encode_send
+from benchmarks.loader import Connection
+from benchmarks.process_facts import anonymous_mib
 
 TRY_AGAIN_S = 0.002
 GIVE_UP_S = 20.0
@@ -40,14 +42,6 @@ def first_send_s(address: tuple[str, int], began_s: float) -> float:
             raise RuntimeError("the first send was refused")
         return time.perf_counter() - began_s
     raise TimeoutError(f"no SEND_OK within {GIVE_UP_S} s")
-
-
-def anonymous_mib(pid: int) -> float:
-    """Memory that belongs to the process alone, from /proc."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def one_round() -> tuple[float, float]:

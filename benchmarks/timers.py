@@ -2,16 +2,20 @@
 
     python -m benchmarks.timers index [--entries 10000000] [--days 3]
     python -m benchmarks.timers broker [--pending 200000] [--due 100000] [--rate 10000] [--set KEY=VALUE]
+    python -m benchmarks.timers store [--entries 10000000] [--folder FOLDER] [--due 100000] [--rate 10000]
 
 `index` fills the timer index alone, on the real disk in a temporary folder, with entries whose times are
 spread at random, saving as the broker does; then it opens it anew and takes a million entries. `broker` sends
 to a child: pending messages that stay, then others that become due at `--rate` a second, and tells how late
-these were stored in their own topic. Memory is what the process holds in private pages.
+these were stored in their own topic. `store` makes a store in which so many messages wait, starts a broker on it,
+which enters them all, then has others become due as `broker` does, and starts it once more. Memory is what the
+process holds in private pages.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -22,9 +26,11 @@ import struct
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.child_broker import child_broker
-from benchmarks.raw_send import Connection, cpu_seconds
+from benchmarks.loader import Connection
+from benchmarks.process_facts import cpu_seconds
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store.os_disk import platform_disk
 from rocketmq_tx.store.timer_entries import pack_entry
@@ -35,6 +41,7 @@ SAVE_EVERY = 20_000
 """Entries between two saves: a second's worth at that many sends a second."""
 TAKEN = 1_000_000
 RECORD_BYTES = 400
+LOOKED_AT_S = 10.0
 TOPIC = "BenchmarkTest"
 QUEUES = 4
 _HEADER = (
@@ -197,6 +204,28 @@ def read(connection: socket.socket, size: int) -> bytes:
     return parts
 
 
+def measure_due(address: tuple[str, int], pid: int, first_number: int, options: argparse.Namespace) -> None:
+    """Sends messages that become due at a rate, and tells how late they came."""
+    lead_ms = 3000 + options.due // 10
+    now_ms = time.time_ns() // 1_000_000
+    frames = [
+        timed_send(first_number + number, now_ms + lead_ms + number * 1000 // options.rate)
+        for number in range(options.due)
+    ]
+    send_all(address, frames)
+    left_s = (now_ms + lead_ms - time.time_ns() // 1_000_000) / 1000
+    cpu_s = cpu_seconds(pid)
+    time.sleep(max(0.0, left_s) + options.due / options.rate + 0.5)
+    used = cpu_seconds(pid) - cpu_s
+    late = sorted(late_ms(address, options.due, 60))
+    print(
+        f"delivered: {len(late):,} of {options.due:,}, due at {options.rate:,} a second, first due"
+        f" {left_s:.1f} s after the last was sent; late by {late[0]} ms at least,"
+        f" {late[len(late) // 2]} ms p50, {late[len(late) * 99 // 100]} ms p99, {late[-1]} ms at most;"
+        f" broker {used / options.due * 1e6:.1f} us CPU each"
+    )
+
+
 def measure_broker(options: argparse.Namespace) -> int:
     choice = random.Random(1)
     with child_broker(options.set) as (address, pid):
@@ -213,38 +242,77 @@ def measure_broker(options: argparse.Namespace) -> int:
         used = cpu_seconds(pid) - cpu_s
         mib = private_mib(pid) - before_mib
         print(f"  broker: {used / max(options.pending, 1) * 1e6:.1f} us CPU each, {mib:.1f} MiB more memory")
-        lead_ms = 3000 + options.due // 10
-        now_ms = time.time_ns() // 1_000_000
-        frames = [
-            timed_send(options.pending + number, now_ms + lead_ms + number * 1000 // options.rate)
-            for number in range(options.due)
-        ]
-        send_all(address, frames)
-        left_s = (now_ms + lead_ms - time.time_ns() // 1_000_000) / 1000
-        cpu_s = cpu_seconds(pid)
-        time.sleep(max(0.0, left_s) + options.due / options.rate + 0.5)
-        used = cpu_seconds(pid) - cpu_s
-        late = sorted(late_ms(address, options.due, 60))
-        print(
-            f"delivered: {len(late):,} of {options.due:,}, due at {options.rate:,} a second, first due"
-            f" {left_s:.1f} s after the last was sent; late by {late[0]} ms at least,"
-            f" {late[len(late) // 2]} ms p50, {late[len(late) * 99 // 100]} ms p99, {late[-1]} ms at most;"
-            f" broker {used / options.due * 1e6:.1f} us CPU each"
-        )
+        measure_due(address, pid, options.pending, options)
     return 0
+
+
+# -- a broker in whose store many wait -----------------------------------------------------------------------
+
+
+def entered(folder: Path) -> int:
+    """How many pending messages the broker has entered, as far as it has saved that."""
+    try:
+        return int(json.loads((folder / "timers" / "manifest.json").read_text())["intakeFrom"])
+    except FileNotFoundError:
+        return 0
+
+
+def measure_store(options: argparse.Namespace) -> int:
+    with contextlib.ExitStack() as stack:
+        folder = options.folder
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-timers-")))
+        folder = folder / "store"
+        if not folder.exists():
+            now_ms = time.time_ns() // 1_000_000
+            started = time.perf_counter()
+            span_ms = int(options.days * 86_400_000)
+            fill(str(folder), options.entries, now_ms, now_ms + 3_600_000, span_ms, TOPIC)
+            tell("stored", time.perf_counter() - started, options.entries)
+        keys = [f"storePathRootDir={folder}", *options.set]
+        with child_broker() as (_, pid):
+            print(f"memory of a broker without any: {private_mib(pid):.1f} MiB", flush=True)
+        with child_broker(keys) as (address, pid):
+            enter_all(folder, pid, options.entries)
+            measure_due(address, pid, options.entries, options)
+            print(f"memory: {private_mib(pid):.1f} MiB", flush=True)
+        started = time.perf_counter()
+        with child_broker(keys) as (_, pid):
+            print(f"started again in {time.perf_counter() - started:.1f} s")
+            time.sleep(5)
+            print(f"memory: {private_mib(pid):.1f} MiB", flush=True)
+    return 0
+
+
+def enter_all(folder: Path, pid: int, count: int) -> None:
+    """Waits until a started broker has entered all, and tells what that took."""
+    started, cpu_s, highest_mib = time.perf_counter(), cpu_seconds(pid), 0.0
+    begun = entered(folder)
+    while (now := entered(folder)) < count:
+        highest_mib = max(highest_mib, private_mib(pid))
+        if time.perf_counter() - started > LOOKED_AT_S:
+            print(f"  {now:,} entered, {private_mib(pid):.1f} MiB", flush=True)
+            begun, started, cpu_s = now, time.perf_counter(), cpu_seconds(pid)
+        time.sleep(0.2)
+    used = cpu_seconds(pid) - cpu_s
+    tell("entered", time.perf_counter() - started, count - begun, f", {used:.1f} s of CPU")
+    time.sleep(3)
+    print(f"memory: {private_mib(pid):.1f} MiB, {highest_mib:.1f} MiB at most", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("index", "broker"))
+    parser.add_argument("what", choices=("index", "broker", "store"))
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--days", type=float, default=3)
     parser.add_argument("--pending", type=int, default=200_000)
     parser.add_argument("--due", type=int, default=100_000)
     parser.add_argument("--rate", type=int, default=10_000)
+    parser.add_argument("--folder", type=Path, help="where `store` makes its store, or finds it from before")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the child")
     options = parser.parse_args()
-    return measure_index(options) if options.what == "index" else measure_broker(options)
+    measure = {"index": measure_index, "broker": measure_broker, "store": measure_store}[options.what]
+    return measure(options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""Frames for loaders, encoded beforehand exactly as the Java client writes them."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+_SEND = (
+    '{"code":310,"extFields":{"a":"bench_producer","b":"%s","c":"TBW102","d":"4","e":"%d","f":"0",'
+    '"g":"1700000000000","h":"0","i":"UNIQ_KEY\\u0001%s\\u0002WAIT\\u0001true\\u0002TAGS\\u0001%s%s",'
+    '"j":"0","k":"false","m":"false","n":"broker-a"},"flag":0,"language":"JAVA","opaque":%d,'
+    '"serializeTypeCurrentRPC":"JSON","version":407}'
+)
+_PULL = (
+    '{"code":11,"extFields":{"queueId":"%d","maxMsgNums":"32","sysFlag":"6","suspendTimeoutMillis":"15000",'
+    '"commitOffset":"0","topic":"%s","queueOffset":"%d","expressionType":"TAG","subVersion":"1",'
+    '"consumerGroup":"bench_consumer","subscription":"%s"},"flag":0,"language":"JAVA","opaque":%d,'
+    '"serializeTypeCurrentRPC":"JSON","version":407}'
+)
+
+
+def _frame(header: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">II", 4 + len(header) + len(body), len(header)) + header + body
+
+
+def encode_send(
+    topic: str, queue_id: int, opaque: int, body: bytes, tag: str = "TagA", properties: str = ""
+) -> bytes:
+    """SEND_MESSAGE_V2 with UNIQ_KEY, WAIT and TAGS; more `properties` follow, as JSON text."""
+    key = f"7F000001{os.getpid() & 0xFFFF:04X}18B4AAC2{opaque:012X}"
+    return _frame((_SEND % (topic, queue_id, key, tag, properties, opaque)).encode(), body)
+
+
+def encode_pull(topic: str, queue_id: int, offset: int, opaque: int, tags: str = "*") -> bytes:
+    """PULL_MESSAGE of up to 32 messages that brings its subscription and may be held."""
+    return _frame((_PULL % (queue_id, topic, offset, tags, opaque)).encode())
