@@ -19,7 +19,7 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,12 +76,14 @@ class Apache:
             f"--add-opens=java.base/{package}=ALL-UNNAMED"
             for package in ("java.nio", "sun.nio.ch", "java.lang", "jdk.internal.ref")
         ),
-        "-Xms256m",
-        "-Xmx1g",
         "-XX:MaxDirectMemorySize=1g",
         "-XX:-UseLargePages",
     ]
     _LOGBACK = '<configuration><root level="WARN"/></configuration>\n'
+
+    def __init__(self, heap: Sequence[str] = ("-Xms256m", "-Xmx1g")) -> None:
+        """`heap` are the JVM's flags for its size."""
+        self._heap = heap
 
     def namesrv_command(self, folder: Path, config: Path) -> list[str]:
         return self._java(folder, "org.apache.rocketmq.namesrv.NamesrvStartup", config)
@@ -96,7 +98,8 @@ class Apache:
             (conf / name).write_text(self._LOGBACK)
         (conf / "plain_acl.yml").write_text("accounts: []\n")
         class_path = toolchain.apache_class_path()
-        return [*self._JAVA, f"-Duser.home={folder}", "-cp", class_path, main_class, "-c", str(config)]
+        java = [*self._JAVA, *self._heap, f"-Duser.home={folder}", "-cp", class_path]
+        return [*java, main_class, "-c", str(config)]
 
     def environment(self, folder: Path) -> dict[str, str]:
         return {"ROCKETMQ_HOME": str(folder)}
