@@ -16,6 +16,7 @@ from rocketmq_tx.store.layouts import (
     CHECKPOINT_BYTES,
     CheckpointClaim,
     CheckpointFile,
+    CheckpointTimes,
 )
 
 
@@ -87,9 +88,18 @@ def read_checkpoint(disk: Disk, path: str) -> Checkpoint:
 
 def write_checkpoint(disk: Disk, path: str, times: StoreTimes, claim: Claim) -> None:
     """Writes and syncs the file; everything claimed must be on the device already."""
+    _write(disk, path, encode_checkpoint(times, claim))
+
+
+def write_times(disk: Disk, path: str, times: StoreTimes) -> None:
+    """The same, without a claim: only what Apache's file says."""
+    _write(disk, path, CheckpointTimes.build(times._asdict()).ljust(CHECKPOINT_BYTES, b"\0"))
+
+
+def _write(disk: Disk, path: str, content: bytes) -> None:
     is_new = disk.file_size(path) is None
     file = disk.create(path, CHECKPOINT_BYTES)
-    file.pwrite(encode_checkpoint(times, claim), 0)
+    file.pwrite(content, 0)
     file.sync()
     if is_new:
         disk.sync_directory(path.rpartition("/")[0])

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from rocketmq_tx.errors import StoreError
-from rocketmq_tx.store.checkpoint import Checkpoint, Claim, StoreTimes, read_checkpoint, write_checkpoint
+from rocketmq_tx.store.checkpoint import (
+    Checkpoint,
+    Claim,
+    StoreTimes,
+    read_checkpoint,
+    write_checkpoint,
+    write_times,
+)
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
@@ -113,6 +120,15 @@ class Checkpointer:
         checkpoint = read_checkpoint(self._disk, self._path)
         self._times = checkpoint.times
         return checkpoint
+
+    def claim_times_only(self, store_timestamp: int) -> None:
+        """Writes that messages stored by then (epoch ms) are on the device, in log, queues and index.
+
+        They must be. Takes back what later checkpoints said.
+        """
+        times = StoreTimes(*(min(time, store_timestamp) for time in self._times))
+        write_times(self._disk, self._path, times)
+        self._times = times
 
     def begin(self, dispatched_to: int, with_index: bool) -> CheckpointJob:
         """A job that claims what is in the files now: nothing may be waiting in memory.

@@ -32,6 +32,11 @@ class DeletedTopics:
         if len(ends) < len(self._ends):
             self._save(ends)
 
+    def cut_to(self, commit_log_end: int) -> None:
+        """The log ends there now: what comes behind is new."""
+        if any(end > commit_log_end for end in self._ends.values()):
+            self._save({topic: min(end, commit_log_end) for topic, end in self._ends.items()})
+
     def is_gone(self, topic: str, commit_log_offset: int) -> bool:
         """Whether a record was deleted together with its topic."""
         return commit_log_offset < self._ends.get(topic, 0)

@@ -55,6 +55,13 @@ class MessageIndex:
             self.files.append(file)
         return dropped
 
+    def forget(self) -> None:
+        """As before `load`, which is to follow: what is in the files counts."""
+        self.files.clear()
+        self.pending.clear()
+        self._unsynced_full.clear()
+        self._being_synced.clear()
+
     def keep_claimed(self, name: int, entries: int, clean: bool) -> int | None:
         """Keeps the files that a claim of ours covers: up to that name, with so many entries or a few more.
 

@@ -31,6 +31,7 @@ from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
+from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
 from rocketmq_tx.store.time_search import TimeSearch
 
 __all__ = [
@@ -242,6 +243,60 @@ class MessageStore:
     def drop_unfinished(self) -> None:
         """Forgets what `append_raw` has of a record that is not whole: the log goes on at `written_to`."""
         self._raw.drop_unfinished()
+
+    def end_stream(self) -> None:
+        """No more bytes of a master come: the log ends where messages can be appended to it.
+
+        Behind a blank record that is the end of its file, whatever of it has come.
+        """
+        self._raw.end_stream()
+        self._dispatched_to = self._log.written_to
+
+    # -- cutting what another log does not have ------------------------------------------------------------
+
+    def record_boundary(self, offset: int) -> int:
+        """The last offset up to `offset` at which the log can be cut: a record ends there. StoreError."""
+        return boundary_at(self._log, offset).offset
+
+    def keep_tail(self, path: str, offset: int) -> KeptTail:
+        """Copies the log from a boundary on to `path`, which is on the device then. StoreError."""
+        return keep_tail(self._disk, self._log, path, offset)
+
+    def cut_tail(self, offset: int, now_ms: int) -> RecoveryReport:
+        """Drops the log from a boundary on, and what queues, index and checkpoint know of it.
+
+        Waits for the device; no flush or checkpoint may be under way. A crash at any step leaves a store that
+        opens, and a log that ends somewhere between `offset` and where it did. StoreError: take no message
+        then, and start again.
+        """
+        self.refuse("cut", "the end of the log is being cut")
+        self.drop_unfinished()
+        boundary = boundary_at(self._log, offset)
+        if boundary.offset != offset:
+            raise StoreError(f"no record ends at {offset}, where the log was to be cut")
+        self.save_checkpoint(now_ms)
+        # Whatever happens now, queues and index have all messages that are older than this.
+        self._checkpointer.claim_times_only(boundary.last_store_timestamp)
+        self._deleted.cut_to(offset)
+        self._log.set_end(offset)
+        self._log.sync_from(offset)
+        self._forget_all()
+        report = self._recover(now_ms)
+        for warning in report.warnings:
+            self.notice(warning)
+        self.accept("cut")
+        return report
+
+    def _forget_all(self) -> None:
+        """As before opening: what is in the files counts."""
+        self._pending_keys.clear()
+        self._queues.dirty.clear()
+        self._index.forget()
+        self._raw.forget()
+        self._files.forget_all()
+        if not self._log.segments.starts:
+            self._log.written_to = 0
+        self._log.last_record_at, self._log.last_store_timestamp = -1, 0
 
     def refuse(self, cause: str, sentence: str) -> None:
         """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""

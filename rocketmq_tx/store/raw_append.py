@@ -57,6 +57,17 @@ class RawAppender:
         self._begin = None
         self._keep(b"", 0)
 
+    def end_stream(self) -> None:
+        """Somebody else appends from now on: behind a blank that is the next file."""
+        self.drop_unfinished()
+        self._log.append([], max(self._log.written_to, self._blank_to))
+
+    def forget(self) -> None:
+        """The log was cut."""
+        self.drop_unfinished()
+        self._blank_to = 0
+        self._doubted_at = -1
+
     def append(self, data: bytes, start: int) -> Arrived:
         """Takes `data`, from `start` on: where the last call ended, or in an empty log any file's start.
 
