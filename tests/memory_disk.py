@@ -31,6 +31,8 @@ class _Node:
         self.content = bytearray(content)
         self.durable = bytes(content)
         self.unsynced: list[Operation] = []
+        self.write_back_errors = 0
+        self.is_error_seen = True
 
     def change(self, operation: Operation) -> None:
         operation(self.content)
@@ -65,6 +67,18 @@ class MemoryDisk:
         With `short`, a write first puts down that many bytes.
         """
         self._faults.append((action, path_part, error_number, short))
+
+    def lose_unsynced(self, path_part: str) -> None:
+        """The device takes nothing of what was written so far to such files, and drops it.
+
+        As with Linux, each description that is open now hears of it once, with its next sync; what is opened
+        later hears of it only while nobody has.
+        """
+        for path, node in self.nodes.items():
+            if path_part in path and node.unsynced:
+                node.unsynced.clear()
+                node.write_back_errors += 1
+                node.is_error_seen = False
 
     def heal(self) -> None:
         """No more failures."""
@@ -226,6 +240,7 @@ class _MemoryFile:
         self.path = path
         self._disk = disk
         self._node = node
+        self._errors_heard = node.write_back_errors - (not node.is_error_seen)
 
     def size(self) -> int:
         return len(self._node.content)
@@ -278,6 +293,10 @@ class _MemoryFile:
     def sync(self) -> None:
         try:
             self._disk.check("sync", self.path)
+            if self._errors_heard < self._node.write_back_errors:
+                self._errors_heard = self._node.write_back_errors
+                self._node.is_error_seen = True
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
         except OSError as error:
             raise disk_error("sync", self.path, None, error) from error
         self._disk.syncs.append(self.path)

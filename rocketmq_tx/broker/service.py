@@ -158,6 +158,7 @@ class BrokerParts:
         )
         flush_threads = [OwnThread(reactor, f"flush-{number}") for number in (1, 2)]
         self.flushes = GroupCommit(self.store, Watermark(reactor), list(flush_threads), reactor)
+            reactor.seconds,
         self.store_service = StoreService(
             self.store, settings.store, self.flushes, OwnThread(reactor, "checkpoint"), reactor, self.now_ms
         )

@@ -24,6 +24,7 @@ from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
 from rocketmq_tx.runtime.threads import Runner
+from rocketmq_tx.store.flush import is_flush_due
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
 
@@ -65,6 +66,7 @@ class StoreService(Service):
         self._disk_is_full = False
         self._index_problem: str | None = None
         self._rarely = Rarely(reactor)
+        self._all_flushed_s = reactor.seconds()
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
@@ -120,13 +122,17 @@ class StoreService(Service):
             self._bite = None
         stopping = [job.stopService() for job in self._jobs if job.running]
         waiting = DeferredList([each for each in stopping if each is not None])
-        return waiting.addCallback(lambda _: self._close())
+        return waiting.addCallback(lambda _: Deferred.fromCoroutine(self._close()))
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
+        """Off the reactor: a disk that hangs must not hold up the end, and then the next start recovers."""
         self._is_open = False
         self._flushes.stop()
+        job = self._store.begin_close(self._now_ms())
+        if job is not None:
+            await self._checkpoint_thread.run(job.run)
         self._checkpoint_thread.abandon()
-        self._store.close(self._now_ms())
+        self._store.finish_close(job)
         self._log.info("store closed: directory={directory}", directory=self._config.store_path_root_dir)
 
     def _range_of(self, queue: tuple[str, int]) -> tuple[int, int]:
@@ -157,8 +163,20 @@ class StoreService(Service):
         self._index_problem = problem
 
     def _flush_log(self) -> None:
-        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
-            self._flushes.flush(self._store.written_to)
+        """What waits goes to the device when it is much, or else within the thorough interval."""
+        store, config, now_s = self._store, self._config, self._reactor.seconds()
+        if config.flush_disk_type is not FlushDiskType.ASYNC_FLUSH:
+            return
+        pages = config.flush_commit_log_least_pages
+        if store.flushed_to < store.written_to:
+            next_turn_s = now_s + config.flush_interval_commit_log / 1000
+            is_late = next_turn_s > self._all_flushed_s + config.flush_commit_log_thorough_interval / 1000
+            if not is_late and not is_flush_due(
+                store.flushed_to, store.written_to, store.segment_size, pages
+            ):
+                return
+            self._flushes.flush(store.written_to)
+        self._all_flushed_s = now_s
 
     async def _write_queues(self) -> None:
         """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""

@@ -186,7 +186,7 @@ class MessageStoreConfig:
     flush_commit_log_least_pages: int = key(
         "flushCommitLogLeastPages",
         4,
-        "Flush under ASYNC_FLUSH only when so much is waiting.",
+        "Flush under ASYNC_FLUSH when so much is waiting; with 0 whatever is waiting.",
         unit="4 KiB pages",
         runtime=LIVE,
     )
@@ -207,14 +207,14 @@ class MessageStoreConfig:
     flush_consume_queue_least_pages: int = key(
         "flushConsumeQueueLeastPages",
         2,
-        "Write queue entries only when so much is waiting.",
+        "Flush queue entries only when so much is waiting.",
         unit="4 KiB pages",
-        runtime=LIVE,
+        no_effect="entries are written every flushIntervalConsumeQueue, and are on disk with each checkpoint",
     )
     flush_commit_log_thorough_interval: int = key(
         "flushCommitLogThoroughInterval",
         10000,
-        "Flush at least so often, however little is waiting.",
+        "Flush under ASYNC_FLUSH at least so often, however little is waiting: what a power cut can cost.",
         unit="ms",
         runtime=LIVE,
     )
@@ -228,7 +228,7 @@ class MessageStoreConfig:
     flush_consume_queue_thorough_interval: int = key(
         "flushConsumeQueueThoroughInterval",
         60000,
-        "Flush all queues and write the checkpoint at least so often.",
+        "How often all queues are flushed and a checkpoint is written: what a start after a crash goes back.",
         unit="ms",
         runtime=LIVE,
     )

@@ -3,9 +3,8 @@
 Waiters are collected while a flush runs; a flush covers only what was appended before it began. One flush
 at a time makes a message wait for the rest of the running one, so on a slow disk a second is started once
 the first is older than `second_after_s` (measured: +35-45 % at 2 ms a flush, but -10 to -25 % on a disk
-that takes 0.1 ms). The kernel reports a write error once per open file, so of two overlapping flushes either
-may hear of it: the store counts a flush only when all begun before it have succeeded, and the watermark
-follows what the store says, not what one flush says.
+that takes 0.1 ms). Each of them hears by itself of a failed write (`store.flush`); still the store counts a
+flush only when all begun before it have succeeded, and the watermark follows what the store says.
 
 After a flush has failed, nothing is ever acknowledged again by this process: the kernel may have marked the
 lost pages clean, and a later fdatasync would succeed without them (fault 10).
@@ -141,7 +140,7 @@ class GroupCommit:
 
     def _succeeded(self, _: object, job: Flush) -> None:
         if self.failure is not None:
-            return  # an overlapping flush failed: what this one says of the shared files proves nothing
+            return  # an overlapping flush failed: nothing is acknowledged any more, whatever this one says
         self._store.finish_flush(job)  # raises StoreError when the job, or one before it, failed
         # the next flush first: the disk works while the waiters' answers are written
         self._begin_or_delay()

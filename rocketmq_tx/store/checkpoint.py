@@ -18,6 +18,7 @@ from rocketmq_tx.store.layouts import (
     CheckpointFile,
     CheckpointTimes,
 )
+from rocketmq_tx.store.log_marks import NO_MARK_AT, LogMark
 
 
 class StoreTimes(NamedTuple):
@@ -44,6 +45,7 @@ class Claim(NamedTuple):
     condemned_entries: int
     index_name: int
     index_entries: int
+    marks: tuple[LogMark, ...] = ()
 
 
 class Checkpoint(NamedTuple):
@@ -55,7 +57,8 @@ class Checkpoint(NamedTuple):
 
 def encode_checkpoint(times: StoreTimes, claim: Claim) -> bytes:
     """The content of the file."""
-    packed_claim = CheckpointClaim.build({"times": times._asdict(), **claim._asdict()})
+    marks = [mark._asdict() for mark in (*claim.marks, LogMark(), LogMark())[:2]]
+    packed_claim = CheckpointClaim.build({"times": times._asdict(), **claim._asdict(), "marks": marks})
     content = {"times": times._asdict(), "claim": packed_claim, "claim_crc": zlib.crc32(packed_claim)}
     return bytes(CheckpointFile.build(content)).ljust(CHECKPOINT_BYTES, b"\0")
 
@@ -72,7 +75,8 @@ def decode_checkpoint(content: bytes) -> Checkpoint:
         return Checkpoint(times)
     if _times(claim.times) != times:
         return Checkpoint(times)
-    return Checkpoint(times, Claim(*(claim[name] for name in Claim._fields)))
+    marks = tuple(LogMark(mark.offset, mark.crc) for mark in claim.marks if mark.offset != NO_MARK_AT)
+    return Checkpoint(times, Claim(*(claim[name] for name in Claim._fields))._replace(marks=marks))
 
 
 def _times(parsed: Container[int]) -> StoreTimes:

@@ -15,6 +15,7 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.index_file import IndexSnapshot
+from rocketmq_tx.store.log_marks import marked_files, read_marks
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.queue_table import QueueTable
 
@@ -36,12 +37,14 @@ class CheckpointJob:
         snapshots: list[IndexSnapshot],
         times: StoreTimes,
         claim: Claim,
+        marked: list[tuple[int, str]],
         condemned: list[str],
     ) -> None:
         self._disk = disk
         self._path = path
         self.times = times
         self._claim = claim
+        self._marked = marked
         self.flush = flush
         self.queue_paths = queue_paths
         self.snapshots = snapshots
@@ -74,7 +77,8 @@ class CheckpointJob:
         for directory in sorted(directories):
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
-        write_checkpoint(self._disk, self._path, self.times, self._claim)
+        claim = self._claim._replace(marks=tuple(read_marks(self._disk, self._marked)))
+        write_checkpoint(self._disk, self._path, self.times, claim)
         # Only now, that it is known on the device that they do not count any more.
         for path in self.condemned:
             self._disk.remove(path)
@@ -164,6 +168,7 @@ class Checkpointer:
             index.snapshots(),
             times,
             claim,
+            marked_files(log.segments, dispatched_to),
             [*self._queues.condemned, *index.condemned],
         )
         return self._running

@@ -25,6 +25,8 @@ from rocketmq_tx.store.segments import OpenFiles
 Chunk = tuple[int, bytes]
 """Bytes for one segment, and the commit log offset where they belong."""
 
+SYNC_LANES = 3
+"""So many syncs of one file may overlap and each hear of a failed write: two flushes and a checkpoint."""
 _FIRST_READ_BYTES = 4096
 
 
@@ -39,7 +41,10 @@ class CommitLog:
     ) -> None:
         self.segments = LogSegments(files, directories, read_only, segment_size)
         self.segment_size = segment_size
+        self.unsynced: dict[int, list[DiskFile]] = {}
+        """By segment start, what to sync of files that may not be on the device as they are; see `flush`."""
         self._disk = files.disk
+        self._files = files
         self.written_to = 0
         self.trusted_from = 0
         """Records from here on were written by this process or verified when it started."""
@@ -78,6 +83,8 @@ class CommitLog:
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""
         self.segments.cut(offset)
+        for start in [start for start in self.unsynced if start >= offset]:
+            del self.unsynced[start]  # removed: one of that name will be another file
         self._last_file = None
         self._last_file_start = -1
         self.directory_changed = True
@@ -141,7 +148,24 @@ class CommitLog:
                 self.directory_changed = True
             self._last_file = self.segments.create(offset)
             self._last_file_start = start
+            self._hold(start, self._last_file)
         return self._last_file
+
+    def _hold(self, start: int, file: DiskFile) -> None:
+        """Opens what will be synced before anything is written, and keeps it open until it is synced."""
+        if start not in self.unsynced:
+            others = [self._files.open_another(file.path) for _ in range(SYNC_LANES - 1)]
+            self.unsynced[start] = [file, *others]
+
+    def synced_to(self, offset: int) -> None:
+        """All before is on the device: files that lie wholly before it need no sync any more."""
+        for start in [start for start in self.unsynced if start + self.segment_size <= offset]:
+            del self.unsynced[start]
+
+    def to_sync(self, start: int, lane: int) -> DiskFile:
+        """What a sync on that lane has to sync of a segment; two lanes never share it."""
+        held = self.unsynced.get(start, ())
+        return held[lane] if lane < len(held) else self._files.open_another(self.segments.path(start))
 
     def read(self, offset: int, length: int, may_block: bool = True) -> bytes:
         """`length` bytes of one segment."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from construct import Bytes, Const, Int32sb, Int32ub, Int64sb, Padded, Struct
+from construct import Array, Bytes, Const, Int32sb, Int32ub, Int64sb, Padded, Struct
 
 from rocketmq_tx.protocol.message import BLANK_MAGIC
 
@@ -62,7 +62,9 @@ CHECKPOINT_BYTES = 4096
 CHECKPOINT_CLAIM_AT = 1024
 CheckpointTimes = Struct("commit_log_ms" / Int64sb, "queues_ms" / Int64sb, "index_ms" / Int64sb)
 """What Apache reads: store times (epoch ms) up to which each part is on disk."""
-CLAIM_MAGIC = b"RMQTXCK2"
+CLAIM_MAGIC = b"RMQTXCK3"
+LogMarkLayout = Struct("offset" / Int64sb, "crc" / Int32ub)
+"""What the segment at `offset` begins with; -1 for none."""
 CheckpointClaim = Struct(
     "magic" / Const(CLAIM_MAGIC),
     "times" / CheckpointTimes,
@@ -74,10 +76,12 @@ CheckpointClaim = Struct(
     "condemned_entries" / Int64sb,
     "index_name" / Int64sb,
     "index_entries" / Int64sb,
+    "marks" / Array(2, LogMarkLayout),
 )
 """Ours, where Apache leaves zeros: every record from `log_min_offset` to `dispatched_to` is on disk with its
 queue entries, which number `entry_count` in `queue_count` queues, and up to `condemned_entries` more in files
 that are being removed; the index files up to `index_name` hold `index_entries`, or more in such files.
+`marks` tell the log from that of another store.
 `times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
 """
 CheckpointFile = Struct(

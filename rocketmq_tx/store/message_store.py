@@ -25,6 +25,7 @@ from rocketmq_tx.store.key_query import KeyQuery, QueryResult
 from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
+from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
 from rocketmq_tx.store.queue_table import QueueTable
@@ -53,12 +54,16 @@ def _ignore(sentence: str) -> None:
     """Drops what the store has to say."""
 
 
+def _no_clock() -> float:
+    return 0.0
+
+
 class MessageStore:
     """Apache's store directory, opened by `open`, closed by `close`.
 
     `store_host` is the packed address and port (8 or 20 bytes) that records carry; `memory_bytes` is the
     machine's memory, which tells hot data from cold; `notice` gets a sentence for whatever an operator
-    should know.
+    should know, and how far opening is when it takes long by `seconds`, a clock that never goes back.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class MessageStore:
         store_host: bytes,
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         notice: Callable[[str], None] = _ignore,
+        seconds: Callable[[], float] = _no_clock,
     ) -> None:
         self.config = config
+        self._seconds = seconds
         self.notice = notice
         self._disk = disk
         self._files = OpenFiles(disk)
@@ -143,7 +150,10 @@ class MessageStore:
         self._deleted.load()
         configured = log.segment_size
         log.load()
-        broken = self._queues.load()
+        progress = OpeningProgress(self.notice, self._seconds)
+        broken = self._queues.load(
+            lambda count: progress.did(QUEUE_WORK, lambda: f"opening: found {count} queues")
+        )
         recovery = Recovery(
             log,
             self._queues,
@@ -155,7 +165,7 @@ class MessageStore:
             config.check_crc_on_recover,
             lambda: self._write_derived(now_ms),
             bool(broken),
-            self.notice,
+            progress,
         )
         report = recovery.run()
         if log.segment_size != configured:
@@ -178,16 +188,39 @@ class MessageStore:
         After a failed flush the next start is one after a crash. StoreError when something cannot be written
         now; then, too.
         """
-        if self._lock is None:
-            return
+        job = self.begin_close(now_ms)
+        if job is not None:
+            job.run()
+        self.finish_close(job)
+
+    def begin_close(self, now_ms: int) -> CheckpointJob | None:
+        """The last checkpoint: call its `run` in a thread, then `finish_close`; None when none can be made.
+
+        From now on no message is taken. StoreError when something cannot be written, and the store is closed.
+        """
         self.refuse("open", "the message store has been shut down")
+        if self._lock is None or self._flusher.failure is not None:
+            return None
         try:
-            if self._flusher.failure is None:
-                self.save_checkpoint(now_ms)
+            return self.begin_checkpoint(now_ms)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def finish_close(self, job: CheckpointJob | None) -> None:
+        """Takes back a job that has run, and lets the lock go. StoreError as for `close`."""
+        try:
+            if job is not None:
+                self.finish_checkpoint(job)
                 self._disk.remove(f"{self._root}/abort")
                 self._disk.sync_directory(self._root)
         finally:
-            self._files.forget_all()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._files.forget_all()
+        self._log.unsynced.clear()
+        if self._lock is not None:
             self._lock.release()
             self._lock = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.consume_queue import ConsumeQueue
@@ -38,16 +38,18 @@ class QueueTable:
             self.queues[topic, queue_id] = queue
         return queue
 
-    def load(self) -> list[str]:
+    def load(self, found: Callable[[int], None] = lambda count: None) -> list[str]:
         """Finds the queues on disk; returns the directories of those that were broken and removed.
 
-        The size of the files that are there wins over the configured one.
+        The size of the files that are there wins over the configured one. `found` is told after each queue
+        how many there are so far.
         """
         disk = self._files.disk
         for topic in disk.names(self.directory):
             for name in disk.names(f"{self.directory}/{topic}"):
                 if name.isdecimal() and not self._look(self.get(topic, int(name))):
                     del self.queues[topic, int(name)]
+                found(len(self.queues))
         others = [size for size in (queue.size_on_disk() for queue in self) if size != self.file_size]
         if others:
             self.file_size = max(others) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES

@@ -17,14 +17,12 @@ from rocketmq_tx.store.checkpoint import Checkpoint, Claim
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
+from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
 from rocketmq_tx.store.log_walk import Step, walk
 from rocketmq_tx.store.message_index import MessageIndex
+from rocketmq_tx.store.opening_progress import QUEUE_WORK, RECORD_WORK, OpeningProgress
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
-
-PROGRESS_WORK = 700 << 20
-"""A line of progress for so many bytes, a record counting for 3,000 besides: measured, about two seconds."""
-RECORD_WORK = 3000
 
 
 @attrs.define
@@ -64,7 +62,7 @@ class Recovery:
         check_crc: bool,
         write_out: Callable[[], None],
         queues_damaged: bool,
-        notice: Callable[[str], None],
+        progress: OpeningProgress,
     ) -> None:
         self._log = log
         self._queues = queues
@@ -75,7 +73,7 @@ class Recovery:
         self._check_crc = check_crc
         self._write_out = write_out
         self._queues_damaged = queues_damaged
-        self._notice = notice
+        self._progress = progress
         self._claimed = False
         self._damage: list[str] = []
         self.report = RecoveryReport(clean=clean)
@@ -86,6 +84,7 @@ class Recovery:
         log, report = self._log, self.report
         if self._index is not None:
             report.warnings += self._index.load()
+        self._leave_out_a_strange_checkpoint()
         self._check_nothing_is_missing()
         if not log.segments.starts:
             self._forget_derived()
@@ -103,15 +102,38 @@ class Recovery:
             report.warnings.append(f"queues are built again from the whole log: {problem}")
             end = self._catch_up(self._from_the_beginning(self._entered_to(starts)), fill_gaps=True)
         if self._index is not None and self._index.end_offset >= end:
+            self._say_index_is_built()
             self._index.remove_all()
             self._catch_up(_Starts(end, log.min_offset), fill_gaps=True)
         report.warnings += self._damage
+        claim = self._checkpoint.claim
+        if claim is not None and end < claim.dispatched_to:
+            report.warnings.append(
+                f"by the checkpoint the log was on the device up to {claim.dispatched_to}, "
+                f"but it ends at {end}: the messages in between are lost"
+            )
         log.set_end(end)
         if report.clean:
             self.flushed_to = end
         report.log_min_offset, report.log_end_offset = log.min_offset, end
         report.queue_count = len(self._queues.queues)
         return report
+
+    def _leave_out_a_strange_checkpoint(self) -> None:
+        """One that was copied from another store says nothing of this one, nor that files are gone."""
+        log, claim = self._log, self._checkpoint.claim
+        if claim is None:
+            return
+        heads = (
+            (mark.offset, log.segments.file(mark.offset).pread(MARK_BYTES, 0))
+            for mark in claim.marks
+            if mark.offset in log.segments.starts
+        )
+        if origin_of(claim.marks, heads) is Origin.OTHER:
+            self.report.warnings.append(
+                "the checkpoint is that of another store, whose log begins with other records: it is left out"
+            )
+            self._checkpoint = Checkpoint()
 
     def _check_nothing_is_missing(self) -> None:
         """A claim covers nothing but what is on the device: a log that ends before it has lost files."""
@@ -162,6 +184,8 @@ class Recovery:
         if queues_from is None or self._deleted_topics_remain():
             self.report.warnings.append("queues do not match the log and are built again from all of it")
             return self._from_the_beginning(index_from)
+        if index_from <= self._log.min_offset < queues_from:
+            self._say_index_is_built()
         return _Starts(queues_from, index_from)
 
     def _from_the_beginning(self, index_from: int) -> _Starts:
@@ -208,7 +232,10 @@ class Recovery:
         return None if self._queues_damaged else self._end_of_queues()
 
     def _find_queue_ends(self, log_end: int) -> None:
+        done, count = 0, len(self._queues.queues)
         for queue in self._queues:
+            self._progress.did(QUEUE_WORK, lambda: f"recovering: {done} of {count} queues")
+            done += 1
             if not queue.find_end(self._log.min_offset, log_end, self.report.clean):
                 self._queues_damaged = True
 
@@ -259,6 +286,9 @@ class Recovery:
         index.remove_all()
         return log.min_offset
 
+    def _say_index_is_built(self) -> None:
+        self.report.warnings.append("there is no complete message index: it is built from the whole log")
+
     def _withheld(self, step: Step) -> None:
         self.report.records_withheld.append(step.offset)
         self._damage.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
@@ -290,8 +320,13 @@ class Recovery:
         report.records_withheld.clear()
         self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
-        end, work = walk_from, 0
+        end = reached = walk_from
         doubtful: list[Step] = []
+
+        def how_far() -> str:
+            share = (reached - walk_from) * 100 // (log.segments.end - walk_from)
+            return f"recovering: read the log to {reached} of at most {log.segments.end}, {share}%"
+
         for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
                 doubtful.append(step)
@@ -309,18 +344,13 @@ class Recovery:
                 log.last_record_at = step.offset
                 log.last_store_timestamp = record.store_timestamp
                 report.records_walked += 1
-                work += step.size + RECORD_WORK
                 if report.records_walked % 65536 == 0:
                     self._write_out()
-            if work >= PROGRESS_WORK:
-                work = 0
-                share = (step.offset - walk_from) * 100 // (log.segments.end - walk_from)
-                self._notice(
-                    f"recovering: read the log to {step.offset} of at most {log.segments.end}, {share}%"
-                )
             elif step.offset == log.segments.start_of(step.offset):
                 # A segment of nothing, put there by a repair: queues may name what it once held.
                 log.trusted_from = step.offset + step.size
+            reached = step.offset
+            self._progress.did(step.size + RECORD_WORK, how_far)
             if not doubtful:
                 end = step.offset + step.size
         if doubtful:

@@ -36,6 +36,10 @@ class OpenFiles:
         """The file at `path`, made or extended to `size` bytes."""
         return self._keep(path, self._with_room(self.disk.create, path, size))
 
+    def open_another(self, path: str) -> DiskFile:
+        """One more description of the file, which this set does not keep: who asks for it holds it."""
+        return self._with_room(self.disk.open, path)
+
     def _with_room(self, call: Callable[..., DiskFile], *arguments: object) -> DiskFile:
         """Where the process has no descriptor left, the files that nobody holds are closed first."""
         try:

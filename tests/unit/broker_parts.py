@@ -98,6 +98,7 @@ class FakeStore:
         self.body_max = 1 << 30
         self.written_to = 0
         self.flushed_to = 0
+        self.segment_size = 1 << 20
         self._next: dict[tuple[str, int], int] = {}
 
     def append_all(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:

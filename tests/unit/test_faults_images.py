@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.protocol.message import decode_record
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore
@@ -168,11 +167,7 @@ class TailTests(ImageCase):
 
 class CheckpointTests(ImageCase):
     def test_any_checkpoint_and_a_stale_abort_file_lead_to_a_right_start(self) -> None:
-        """Row 14: missing, future, garbage, older, of another store; an abort file after a clean end.
-
-        A checkpoint of another store that has had more messages than this one looks like one whose files are
-        gone: that start is refused by name, since going on would lose messages without a word.
-        """
+        """Row 14: missing, future, garbage, older, of another store; an abort file after a clean end."""
         for seed in range(12):
             work = Workload(MemoryDisk(), SEED + seed)
             checkpoints = []
@@ -196,10 +191,6 @@ class CheckpointTests(ImageCase):
                         image.put("/store/checkpoint", content)
                     try:
                         self.assertTrue(self.check(image, work, 1 << 60).is_clean)
-                    except StoreDamaged as refused:
-                        # only a log that is shorter than this checkpoint says: files may be gone
-                        self.assertEqual(name, "of another store")
-                        self.assertIn("files are missing", str(refused))
                     except BaseException:
                         print(f"ROCKETMQ_TX_SEED={SEED}: workload {SEED + seed}, {ended}, checkpoint {name}")
                         raise

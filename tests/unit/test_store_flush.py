@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
+import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.checkpoint import read_checkpoint
 from rocketmq_tx.store.disk_use import disk_use
+from rocketmq_tx.store.flush import PAGE_BYTES, FlushJob, is_flush_due
+from rocketmq_tx.store.segments import OPEN_FILES_MAX
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, message, open_store
 
@@ -86,6 +91,82 @@ class FlushTests(SynchronousTestCase):
         self.assertEqual(len(self.notices), 1)
         self.store.close(NOW)
         self.assertIn("/store/abort", self.disk.nodes)
+
+    def test_each_of_several_overlapping_syncs_hears_that_a_write_failed(self) -> None:
+        """Linux tells a description once: would two share one, the other would call the lost data flushed."""
+        for order in itertools.permutations(range(3)):
+            self.setUp()
+            end = self.send()
+            self.store.save_checkpoint(NOW)
+            jobs: list[FlushJob] = []
+            for _ in range(2):
+                self.send()
+                job = self.store.begin_flush()
+                assert job is not None
+                jobs.append(job)
+            checkpoint = self.store.begin_checkpoint(NOW)
+            self.disk.lose_unsynced(LOG)
+            runs = (jobs[0].run, jobs[1].run, checkpoint.run)
+            finishes = (
+                functools.partial(self.store.finish_flush, jobs[0]),
+                functools.partial(self.store.finish_flush, jobs[1]),
+                functools.partial(self.store.finish_checkpoint, checkpoint),
+            )
+            for number in order:
+                runs[number]()
+                self.assertRaises(StoreError, finishes[number])
+                self.assertEqual(self.store.flushed_to, end, f"ended in the order {order}")
+            self.assertIn("flush failed", str(self.store.refusal))
+
+    def test_a_file_is_held_from_its_first_byte_until_it_is_on_the_device(self) -> None:
+        """Closed in between, a file's failed write may never be told to anybody."""
+        self.send(2, SEGMENT // 2)
+        for number in range(OPEN_FILES_MAX + 10):
+            self.store._files.create(f"/other/{number}", 1)
+        self.disk.lose_unsynced(LOG)
+        for path in [path for path in self.disk.nodes if path.startswith(LOG)]:  # somebody syncs them as well
+            self.assertRaises(StoreError, self.disk.open(path).sync)
+        job = self.store.begin_flush()
+        assert job is not None
+        job.run()
+        self.assertRaises(StoreError, self.store.finish_flush, job)
+        self.assertEqual(self.store.flushed_to, 0)
+
+    def test_a_segment_that_was_taken_back_and_made_again_is_synced_as_the_file_that_it_is_now(self) -> None:
+        self.send(1, SEGMENT // 2)
+        self.disk.fail("write", f"{SEGMENT:020d}", errno.ENOSPC, 10)
+        self.assertRaises(StoreUnavailable, self.send, 1, SEGMENT * 3 // 4)
+        self.disk.heal()
+        end = self.send(1, SEGMENT * 3 // 4)
+        job = self.store.begin_flush()
+        assert job is not None
+        job.run()
+        self.assertEqual(self.store.finish_flush(job), end)
+        image = self.disk.after_power_cut(random.Random(0))
+        self.assertEqual(open_store(image).queue_offsets("TopicTest", 0), (0, 2))
+
+    def test_files_on_the_device_are_let_go(self) -> None:
+        for _ in range(5):
+            self.send(1, SEGMENT // 2)
+            self.store.save_checkpoint(NOW)
+        self.assertEqual(list(self.store._log.unsynced), [4 * SEGMENT])
+        self.store.close(NOW)
+        self.assertEqual(list(self.store._log.unsynced), [])
+
+    def test_pages_are_counted_as_apache_counts_them(self) -> None:
+        for flushed_to, written_to, pages, is_due in (
+            (0, 0, 0, False),
+            (0, 1, 0, True),
+            (0, 4 * PAGE_BYTES - 1, 4, False),
+            (0, 4 * PAGE_BYTES, 4, True),
+            (PAGE_BYTES - 1, PAGE_BYTES, 1, True),
+            (PAGE_BYTES, 2 * PAGE_BYTES - 1, 1, False),
+            (SEGMENT - 1, SEGMENT, 4, True),
+            (SEGMENT, SEGMENT + PAGE_BYTES, 4, False),
+            (SEGMENT - 1, SEGMENT + 1, 4, True),
+        ):
+            found = is_flush_due(flushed_to, written_to, SEGMENT, pages)
+            self.assertEqual(found, is_due, (flushed_to, written_to, pages))
 
     def test_a_checkpoint_claims_nothing_while_an_earlier_flush_is_under_way_or_failed(self) -> None:
         self.send()

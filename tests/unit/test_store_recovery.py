@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store import recovery
+from rocketmq_tx.store import opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
@@ -104,6 +105,69 @@ class LogTests(RecoveryCase):
         self.assertIn("is the disk mounted?", str(self.assertRaises(StoreDamaged, self.open)))
         self.assertEqual(set(self.disk.nodes), before)
 
+    def test_a_checkpoint_of_another_store_is_told_from_one_whose_files_are_gone(self) -> None:
+        """Row 14 of the faults."""
+        self.filled(200).close(NOW)
+        strange = self.disk.content("/store/checkpoint")
+        self.disk = MemoryDisk()
+        own, _ = self.open()
+        own.append_all([message("T", 0, b"%d " % n, unique=f"U{n}") for n in range(10)], NOW + 5)
+        own.close(NOW)
+        for cut in (None, 40):  # the log's only file as it was, or cut off within the first record
+            image = self.disk.after_kill()
+            image.put("/store/checkpoint", strange)
+            if cut is not None:
+                image.put(segment(0), image.content(segment(0))[:cut])
+                self.assertIn("files are missing", str(self.assertRaises(StoreDamaged, self.open, image)))
+                continue
+            store, _ = self.open(image)
+            self.assertEqual(self.numbers(store), list(range(10)))
+            self.assertEqual(len(self.notices), 1)
+            self.assertIn("the checkpoint is that of another store", self.notices[0])
+            store.close(NOW)
+            self.open(image)
+            self.assertEqual(self.notices, [])
+
+    def test_an_end_that_was_on_the_device_and_is_lost_is_told(self) -> None:
+        store = self.filled(10, 100)
+        (last,) = store.append_all([message("T", 0, b"10 last")], NOW + 20)
+        store.save_checkpoint(NOW)
+        image = self.disk.after_kill()
+        image.spoil(segment(0), last.commit_log_offset, bytes(last.size))
+        again, _ = self.open(image)
+        self.assertEqual(self.numbers(again), list(range(10)))
+        self.assertEqual(
+            [line for line in self.notices if "are lost" in line],
+            [
+                f"by the checkpoint the log was on the device up to {last.commit_log_offset + last.size}, "
+                f"but it ends at {last.commit_log_offset}: the messages in between are lost"
+            ],
+        )
+
+    def test_an_index_that_is_built_from_the_whole_log_is_told_in_one_line(self) -> None:
+        self.filled().close(NOW)
+        whole = self.disk.after_kill()
+        for path in [path for path in whole.nodes if "/index/" in path]:
+            for gone in (True, False):
+                image = whole.after_kill()
+                if gone:
+                    image.remove(path)
+                else:
+                    image.put(path, bytes(len(image.content(path))))
+                store, report = self.open(image)
+                self.assertEqual(
+                    self.notices, ["there is no complete message index: it is built from the whole log"]
+                )
+                self.assertEqual(report.records_walked, 100)
+                self.assertEqual(len(store.query_by_key("T", "U7", 9, 0, LATER).offsets), 1)
+        self.open(whole)
+        self.assertEqual(self.notices, [])
+
+    def test_a_store_that_was_killed_before_it_had_an_index_says_nothing_of_it(self) -> None:
+        self.filled()
+        self.open(self.disk.after_kill())
+        self.assertEqual(self.notices, [])
+
     def test_without_a_log_queues_and_index_name_nothing(self) -> None:
         self.filled().close(NOW)
         for number in range(4):
@@ -151,13 +215,36 @@ class LogTests(RecoveryCase):
         self.assertEqual(report.records_walked, 5)
         self.assertEqual(self.numbers(store), [1, 2, 3, 4])
 
-    def test_a_long_recovery_tells_how_far_it_is(self) -> None:
+    def open_slowly(self, disk: MemoryDisk, seconds_a_look: float) -> list[str]:
+        """What is said on the way when the clock moves on so much each time that it is looked at."""
+        self.patch(opening_progress, "_WORK_BETWEEN_LOOKS", 20_000)
+        now_s = itertools.count()
+        notices: list[str] = []
+        store = MessageStore(
+            small_config("/store"),
+            disk,
+            STORE_HOST,
+            1 << 30,
+            notices.append,
+            lambda: next(now_s) * seconds_a_look,
+        )
+        store.open(NOW)
+        return [line for line in notices if line.startswith(("recovering", "opening"))]
+
+    def test_a_recovery_of_more_than_two_seconds_tells_how_far_it_is(self) -> None:
         self.filled()
-        self.patch(recovery, "PROGRESS_WORK", 100_000)
-        self.open(self.disk.after_kill())
-        lines = [line for line in self.notices if line.startswith("recovering")]
-        self.assertEqual(len(lines), 5)
+        lines = self.open_slowly(self.disk.after_kill(), 0.5)
+        self.assertGreater(len(lines), 5)
         self.assertIn(f"of at most {4 * SEGMENT}", lines[0])
+        self.assertEqual(self.open_slowly(self.disk.after_kill(), 0.01), [])
+
+    def test_looking_through_very_many_queues_tells_how_far_it_is(self) -> None:
+        store, _ = self.open()
+        store.append_all([message(f"T{n}") for n in range(50)], NOW)
+        store.close(NOW)
+        lines = self.open_slowly(self.disk.after_kill(), 0.5)
+        self.assertTrue([line for line in lines if line.startswith("opening: found ")], lines)
+        self.assertTrue([line for line in lines if line.endswith(" of 50 queues")], lines)
 
     def test_a_long_recovery_writes_what_it_has_on_the_way(self) -> None:
         store, _ = self.open(mapped_file_size_commit_log=16 << 20)

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.config.values import FlushDiskType
 from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.watermark import Watermark
@@ -37,7 +38,11 @@ class TendedStore(FakeStore):
         self.done.append("open")
         return RecoveryReport()
 
-    def close(self, now_ms: int) -> None:
+    def begin_close(self, now_ms: int) -> Any:
+        self.done.append("begin close")
+        return self
+
+    def finish_close(self, job: Any) -> None:
         self.done.append("close")
 
     def queues(self) -> list[tuple[str, int]]:
@@ -100,6 +105,8 @@ class Tending(SynchronousTestCase):
 
     def stop(self) -> None:
         stopped = self.service.stopService()
+        while self.checkpoint_thread.waiting:
+            self.checkpoint_thread.finish()
         if stopped is not None:
             self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -142,12 +149,59 @@ class Tending(SynchronousTestCase):
         self.checkpoint_thread.finish()
         self.stop()
 
-    def test_the_log_is_flushed_twice_a_second_when_nobody_waits(self) -> None:
+    def flushed_after(self, seconds: float) -> int:
+        """How many flushes begin and end in that time, looking twice a second."""
+        before = self.flushes.flushes
+        for _ in range(round(seconds * 2)):
+            self.clock.advance(0.5)
+            while self.flush_thread.waiting:
+                self.flush_thread.finish()
+        return self.flushes.flushes - before
+
+    def test_four_pages_of_the_log_are_flushed_within_half_a_second(self) -> None:
+        self.store.written_to = 4 * 4096
+        self.assertEqual(self.flushed_after(0.5), 1)
+        self.assertEqual(self.store.flushed_to, 4 * 4096)
+        self.stop()
+
+    def test_less_is_flushed_before_it_has_waited_for_ten_seconds(self) -> None:
+        self.assertEqual(self.flushed_after(30), 0)
         self.store.written_to = 100
-        self.clock.pump([0.5])
-        self.assertEqual(len(self.flush_thread.waiting), 1)
-        self.flush_thread.finish()
+        self.assertEqual(self.flushed_after(9), 0)
+        self.assertEqual(self.flushed_after(1), 1)
         self.assertEqual(self.store.flushed_to, 100)
+        self.assertEqual(self.flushed_after(30), 0)
+        self.stop()
+
+    def test_a_trickle_never_waits_longer_than_the_thorough_interval(self) -> None:
+        waited_s = [0.0]
+        written_s: dict[int, float] = {}
+        for _ in range(200):
+            self.store.written_to += 50
+            written_s[self.store.written_to] = self.clock.seconds()
+            self.flushed_after(0.5)
+            for end in [end for end in written_s if end <= self.store.flushed_to]:
+                waited_s.append(self.clock.seconds() - written_s.pop(end))
+        self.assertLessEqual(max(waited_s), 10)
+        self.assertGreater(max(waited_s), 9)
+        self.stop()
+
+    def test_pages_and_interval_may_change_while_it_runs(self) -> None:
+        config = self.service._config
+        config.flush_commit_log_least_pages = 0
+        self.store.written_to = 1
+        self.assertEqual(self.flushed_after(0.5), 1)
+        config.flush_commit_log_least_pages = 100
+        config.flush_commit_log_thorough_interval = 2000
+        self.store.written_to = 50_000
+        self.assertEqual(self.flushed_after(1.5), 0)
+        self.assertEqual(self.flushed_after(0.5), 1)
+        self.stop()
+
+    def test_under_sync_flush_the_period_flushes_nothing(self) -> None:
+        self.service._config.flush_disk_type = FlushDiskType.SYNC_FLUSH
+        self.store.written_to = 1 << 19
+        self.assertEqual(self.flushed_after(15), 0)
         self.stop()
 
     def test_a_checkpoint_is_made_every_minute_off_the_reactor(self) -> None:
@@ -173,8 +227,15 @@ class Tending(SynchronousTestCase):
     def test_stopping_closes_the_store_last(self) -> None:
         self.service.appended()
         self.stop()
-        self.assertEqual(self.store.done, ["open", "close"])
+        self.assertEqual(self.store.done, ["open", "begin close", "close"])
         self.assertIsNotNone(self.flushes.failure)
+
+    def test_a_disk_that_hangs_does_not_hold_up_the_reactor_at_the_end(self) -> None:
+        stopped = self.service.stopService()
+        assert stopped is not None
+        self.assertEqual(self.store.done, ["open", "begin close"])
+        self.assertNoResult(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_store_that_did_not_open_is_not_closed(self) -> None:
         self.stop()
