@@ -42,6 +42,8 @@ class BrokerIdentity:
     """`brokerIP2:haListenPort`, for slaves; the port is known when it is open."""
     serialize: SerializeType = SerializeType.JSON
     """How the headers of our requests are written."""
+    epoch: int = 0
+    """The newest one that this broker knows of; 0 is not told."""
 
 
 def register_frame(identity: BrokerIdentity, topics: TopicTable, names: Iterable[str] | None = None) -> Frame:
@@ -68,6 +70,7 @@ def register_frame(identity: BrokerIdentity, topics: TopicTable, names: Iterable
         broker_id=broker.broker_id,
         compressed=broker.compressed_register,
         body_crc32=crc32(data),
+        epoch=identity.epoch or None,
     )
     return Frame.request(RequestCode.REGISTER_BROKER, header, data, serialize=identity.serialize)
 

@@ -76,6 +76,7 @@ class BrokerHandlers:
             header.ha_server_addr,
             DataVersion() if wrapper is None else wrapper.data_version,
             None if wrapper is None else wrapper.topic_config_table,
+            header.epoch or 0,
         )
         is_new = self._routes.version_of(broker.address) is None
         registered = self._routes.register(broker, peer, self._now_ms())
@@ -90,7 +91,19 @@ class BrokerHandlers:
 
     def _log_news(self, broker: Registration, registered: Registered, is_new: bool, peer: Peer) -> None:
         name = f"{broker.broker_name}/{broker.broker_id}"
-        if registered.displaced is not None:
+        if registered.outdated:
+            held_back = self._rarely.due(("outdated", broker.cluster, name))
+            if held_back is not None:
+                self.log.warn(
+                    "a former master is not registered, there is one of a newer epoch: broker={broker}"
+                    " cluster={cluster} refused={refused} master={master} times_since_last_told={times}",
+                    broker=name,
+                    cluster=broker.cluster,
+                    refused=broker.address,
+                    master=registered.master_address,
+                    times=held_back,
+                )
+        elif registered.displaced is not None:
             held_back = self._rarely.due(("displaced", broker.cluster, name))
             if held_back is not None:
                 self.log.warn(

@@ -33,15 +33,21 @@ class Registration:
     ha_address: str
     version: DataVersion
     topics: Mapping[str, TopicConfig] | None
+    epoch: int = 0
+    """Ours: how often a slave of its name was promoted, as far as it knows."""
 
 
 @attrs.frozen
 class Registered:
-    """What came of it: a slave is told its master; `displaced` is another live address that held the id."""
+    """What came of it: a slave is told its master; `displaced` is another live address that held the id.
+
+    An `outdated` master is not registered, and told who is the master now.
+    """
 
     master_address: str | None = None
     ha_address: str | None = None
     displaced: str | None = None
+    outdated: bool = False
 
 
 @attrs.define
@@ -53,6 +59,7 @@ class LiveBroker:
     version: DataVersion
     connection: object
     ha_address: str
+    epoch: int = 0
 
 
 class RouteTable:
@@ -67,7 +74,13 @@ class RouteTable:
     # -- registering ---------------------------------------------------------------------------------------
 
     def register(self, broker: Registration, connection: object, now_ms: int) -> Registered:
-        """Takes in a broker, or its next sign of life. The later of two that claim one id wins."""
+        """Takes in a broker, or its next sign of life. The later of two that claim one id wins.
+
+        But of two masters the one of the newer epoch, as long as that is alive.
+        """
+        newer = self._master_of_newer_epoch(broker)
+        if newer is not None:
+            return Registered(newer, self._live[newer].ha_address, outdated=True)
         known = self._live.get(broker.address)
         before = self._take_address(broker)
         displaced = None
@@ -79,7 +92,7 @@ class RouteTable:
             else:
                 self._keep_topics(broker.broker_name, broker.topics)
         self._live[broker.address] = LiveBroker(
-            broker.broker_name, now_ms, broker.version, connection, broker.ha_address
+            broker.broker_name, now_ms, broker.version, connection, broker.ha_address, broker.epoch
         )
         if broker.broker_id == MASTER_ID:
             return Registered(displaced=displaced)
@@ -88,6 +101,14 @@ class RouteTable:
         if master is None:
             return Registered(displaced=displaced)
         return Registered(master_address, master.ha_address, displaced)
+
+    def _master_of_newer_epoch(self, broker: Registration) -> str | None:
+        """The address of a live master of the same name, if this one claims its place and is outdated."""
+        data = self._brokers.get(broker.broker_name)
+        address = None if data is None or broker.broker_id != MASTER_ID else data.master_address
+        if address is None or address == broker.address or address not in self._live:
+            return None
+        return address if self._live[address].epoch > broker.epoch else None
 
     def _take_address(self, broker: Registration) -> str | None:
         """Enters the address under its id; returns the address that had the id before."""

@@ -170,6 +170,10 @@ _ROWS: tuple[tuple[RequestCode, frozenset[Role], _HeaderClass, _HeaderClass], ..
     (_C.COMPARE_LOG, BROKER, h.CompareLogRequestHeader, h.CompareLogResponseHeader),
     (_C.TABLES_CHANGED, BROKER, None, None),
     (_C.GET_OPEN_TRANSACTIONS, BROKER, h.GetOpenTransactionsRequestHeader, None),
+    (_C.GET_FAILOVER_STATE, BROKER, None, h.FailoverStateResponseHeader),
+    (_C.PROMOTE, BROKER, h.PromoteRequestHeader, h.PromoteResponseHeader),
+    (_C.HAND_OVER, BROKER, h.HandOverRequestHeader, h.HandOverResponseHeader),
+    (_C.FOLLOW, BROKER, h.FollowRequestHeader, None),
 )
 
 #: Every known command by its code.

@@ -21,11 +21,12 @@ def broker(
     cluster: str = "c",
     version: int = 1,
     silent: bool = False,
+    epoch: int = 0,
 ) -> Registration:
     configs = [topic if isinstance(topic, TopicConfig) else TopicConfig(topic, 4, 4, 6) for topic in topics]
     table = None if silent else {config.topic_name: config for config in configs}
     return Registration(
-        cluster, name, broker_id, address, f"{address}-ha", DataVersion(1000, version), table
+        cluster, name, broker_id, address, f"{address}-ha", DataVersion(1000, version), table, epoch
     )
 
 
@@ -50,6 +51,26 @@ class RegisteringTests(SynchronousTestCase):
         self.register()
         late = self.register(address=SLAVE, broker_id=1)
         self.assertEqual((late.master_address, late.ha_address), (ADDRESS, f"{ADDRESS}-ha"))
+
+    def test_of_two_masters_the_one_of_the_newer_epoch_stays(self) -> None:
+        """Rows 29 and 37 of the faults."""
+        self.register("orders")
+        self.register("orders", address=SLAVE, broker_id=1)
+        self.assertEqual(self.register("orders", address=SLAVE, epoch=1).displaced, ADDRESS)
+        for epoch in (0, 0):
+            outdated = self.register("orders", "more", version=2, epoch=epoch)
+            self.assertTrue(outdated.outdated)
+            self.assertEqual((outdated.master_address, outdated.ha_address), (SLAVE, f"{SLAVE}-ha"))
+        [data], _ = self.routes.route("orders")
+        self.assertEqual((data.broker_addrs, self.routes.topics()), ({0: SLAVE}, ["orders"]))
+        self.assertEqual(self.register(broker_id=1, epoch=1).master_address, SLAVE)
+        self.assertEqual(self.register(epoch=2).displaced, SLAVE)
+
+    def test_a_master_of_an_older_epoch_is_better_than_none(self) -> None:
+        self.register("orders", address=SLAVE, epoch=3)
+        self.routes.remove(SLAVE)
+        self.assertFalse(self.register("orders").outdated)
+        self.assertEqual(self.routes.route("orders")[0][0].broker_addrs, {0: ADDRESS})
 
     def test_a_changed_version_adds_and_replaces_only(self) -> None:
         self.register("a", "b")

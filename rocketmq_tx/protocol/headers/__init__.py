@@ -34,6 +34,14 @@ from rocketmq_tx.protocol.headers.client import (
     UnregisterClientRequestHeader,
     UnregisterClientResponseHeader,
 )
+from rocketmq_tx.protocol.headers.failover import (
+    FailoverStateResponseHeader,
+    FollowRequestHeader,
+    HandOverRequestHeader,
+    HandOverResponseHeader,
+    PromoteRequestHeader,
+    PromoteResponseHeader,
+)
 from rocketmq_tx.protocol.headers.filter_server import (
     RegisterFilterServerRequestHeader,
     RegisterFilterServerResponseHeader,
@@ -120,6 +128,8 @@ __all__ = [
     "DeleteTopicRequestHeader",
     "EndTransactionRequestHeader",
     "EndTransactionResponseHeader",
+    "FailoverStateResponseHeader",
+    "FollowRequestHeader",
     "GetAllProducerInfoRequestHeader",
     "GetAllTopicConfigResponseHeader",
     "GetBrokerAclConfigResponseHeader",
@@ -146,7 +156,11 @@ __all__ = [
     "GetRouteInfoRequestHeader",
     "GetTopicStatsInfoRequestHeader",
     "GetTopicsByClusterRequestHeader",
+    "HandOverRequestHeader",
+    "HandOverResponseHeader",
     "NotifyConsumerIdsChangedRequestHeader",
+    "PromoteRequestHeader",
+    "PromoteResponseHeader",
     "PullMessageRequestHeader",
     "PullMessageResponseHeader",
     "PutKVConfigRequestHeader",

@@ -16,11 +16,16 @@ class RegisterBrokerRequestHeader(Header):
     broker_id: int = long_integer("brokerId", needed=True)
     compressed: bool = boolean("compressed", default=False)
     body_crc32: int = integer("bodyCrc32", default=0)
+    epoch: int | None = long_integer("brokerEpoch", default=None)
+    """Ours, which Apache's NameServer passes over; missing unless fail-over was ever used."""
 
 
 @header
 class RegisterBrokerResponseHeader(Header):
-    """Told to slaves only: where their master serves clients and where it replicates."""
+    """Told to slaves only: where their master serves clients and where it replicates.
+
+    And by us to a master of whose name there is one of a newer epoch.
+    """
 
     ha_server_addr: str | None = string("haServerAddr", default=None)
     master_addr: str | None = string("masterAddr", default=None)
