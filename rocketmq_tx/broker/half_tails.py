@@ -93,6 +93,6 @@ class HalfTails:
         before, _, after = encode_properties(placement.properties).encode().partition(_KEY_PLACE.encode())
         code = tags_code(properties.get(prop.TAGS))
         return HalfTail(
-            before, after, code, index_keys(properties)[1:], placement.waits, plan.flag, placement.sys_flag,
-            plan.reconsume_times,
+            before, after, code, index_keys(properties)[1:], placement.waits, plan.flag,
+            int(placement.sys_flag), plan.reconsume_times,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import attrs
 
+from rocketmq_tx.broker.half_outlines import HalfOutline
 from rocketmq_tx.broker.transaction_rules import HalfMessage
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.append import NewMessage
@@ -37,6 +38,8 @@ class OpenTransaction:
     message: NewMessage | None = None
     """The producer's half message as long as it is the only copy, and there is room for it."""
     stored_ms: int = 0
+    outline: HalfOutline | None = None
+    """What the properties of `message` say."""
 
     @property
     def newest(self) -> HalfMessage:
@@ -131,7 +134,13 @@ class OpenTransactions:
         self._pass_ops()
 
     def sent(
-        self, key: str, message: NewMessage, queue_offset: int, commit_log_offset: int, stored_ms: int
+        self,
+        key: str,
+        message: NewMessage,
+        outline: HalfOutline,
+        queue_offset: int,
+        commit_log_offset: int,
+        stored_ms: int,
     ) -> bool:
         """A producer's half message stands in the queue: nearly all begin so, and end in a moment.
 
@@ -141,7 +150,9 @@ class OpenTransactions:
         if key in self._by_key or self._kept_bytes + size > KEPT_BYTES_MAX:
             return False
         self._kept_bytes += size
-        transaction = OpenTransaction(key, [queue_offset], commit_log_offset, False, None, message, stored_ms)
+        transaction = OpenTransaction(
+            key, [queue_offset], commit_log_offset, False, None, message, stored_ms, outline
+        )
         self._by_key[key] = self._by_offset[queue_offset] = transaction
         self._half_end = queue_offset + 1
         return True

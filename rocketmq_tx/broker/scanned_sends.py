@@ -106,7 +106,7 @@ class ScannedSends:
         except RequestRefused:
             return self._general.send_v2(peer, [as_frame(scanned) for scanned in run])
         answers: list[Answer] = []
-        done = self._ordinary(peer, run, now_ms, answers)
+        done = self._ordinary(peer, run, now_ms, answers) or self._halves(peer, run, now_ms, answers)
         if done < len(run):
             for way, group in groupby(run[done:], self._way):
                 some = list(group)
@@ -157,23 +157,28 @@ class ScannedSends:
         return len(messages)
 
     def _halves(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
-        """Stores half messages; returns their number."""
+        """Stores the messages up to the first that is no half message of this way; returns their number."""
+        born_host = peer.packed_host
+        body_max = self._settings.store.max_message_size
+        half_tail = self._half_tails.get
         messages: list[NewMessage] = []
         waits: list[bool] = []
         for route, born_timestamp, unique_key, tail, _, body in run:
-            stored = self._half_tails.get(route, tail)
-            assert stored is not None  # `_way` has said so
+            stored = half_tail(route, tail)
+            if stored is None or len(body) > body_max:
+                break
             before, after, code, keys, wait, flag, sys_flag, reconsume_times = stored
             waits.append(wait)
             messages.append(
                 (
                     names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID, body, crc32(body) & _CRC_MASK,
-                    before + unique_key + after, flag, sys_flag, born_timestamp, peer.packed_host,
+                    before + unique_key + after, flag, sys_flag, born_timestamp, born_host,
                     reconsume_times, 0, code, (unique_key.decode(), *keys),
                 )  # type: ignore[arg-type]
             )  # fmt: skip
-        self._store(peer, run, messages, now_ms, answers, waits)
-        return len(run)
+        if messages:
+            self._store(peer, run[: len(messages)], messages, now_ms, answers, waits)
+        return len(messages)
 
     def _store(
         self,

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.half_outlines import HalfOutlines
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.open_transactions import OpenTransaction, OpenTransactions, Progress
 from rocketmq_tx.broker.transaction_messages import op_message
@@ -20,16 +21,12 @@ from rocketmq_tx.broker.transaction_replay import HALF, OP, Replay, find_committ
 from rocketmq_tx.broker.transaction_rules import HalfMessage, op_offsets
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import names
-from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.store.append import NewMessage, Placed
 from rocketmq_tx.store.message_store import MessageStore
 
 _GROUP = names.TRANSACTION_CONSUMER_GROUP
-_UNIQ_KEY = f"\x02{prop.UNIQ_KEY}\x01".encode()
-_CHECKED = prop.TRANSACTION_CHECK_TIMES.encode()
-_PUT_BACK = prop.TRAN_PREPARED_QUEUE_OFFSET.encode()
 
 
 @attrs.define
@@ -72,9 +69,10 @@ class TransactionLog:
         self._appending = appending
         self._flushes = flushes
         self._offsets = offsets
-        self._broker_host = broker_host
+        self.broker_host = broker_host
         self._now_ms = now_ms
         self._table: OpenTransactions | None = None
+        self._outlines = HalfOutlines()
         self._waiting: tuple[Progress, int] | None = None
         """Progress that counts once the log is on disk up to there."""
         appending.listeners[names.TRANSACTION_HALF_TOPIC] = self._halves_stored
@@ -136,28 +134,30 @@ class TransactionLog:
         We need one of them only; Apache, which may take this store over, asks about each on its own.
         """
         *older, newest = transaction.copies
-        ops = [op_message(newest, self._broker_host, now_ms)]
+        ops = [op_message(newest, self.broker_host, now_ms)]
         if older:
             kept = self._offsets.query(_GROUP, *HALF)
-            ops += [op_message(copy, self._broker_host, now_ms) for copy in reversed(older) if copy >= kept]
+            ops += [op_message(copy, self.broker_host, now_ms) for copy in reversed(older) if copy >= kept]
         return ops
 
     def _halves_stored(self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int) -> None:
-        if self._table is None:
+        table, outline_of = self._table, self._outlines.of
+        if table is None:
             return
         for message, place in zip(messages, placed, strict=True):
             if message[0] == names.TRANSACTION_HALF_TOPIC and message[1] == HALF[1]:
-                keys = message[12]
+                keys, properties = message[12], message[4]
+                outline = outline_of(properties, keys[0]) if keys else None
                 if (
-                    keys
-                    and _is_producers(message[4])
-                    and self._table.sent(keys[0], message, place[2], place[0], now_ms)
+                    outline is not None
+                    and outline.is_producers
+                    and table.sent(keys[0], message, outline, place[2], place[0], now_ms)
                 ):
                     self.figures.half_messages += 1
                     continue
-                half = HalfMessage.read(unpack_properties(message[4]), place[2], place[0], now_ms, message[7])
+                half = HalfMessage.read(unpack_properties(properties), place[2], place[0], now_ms, message[7])
                 self.figures.half_messages += not half.is_copy
-                self._table.half_stored(half)
+                table.half_stored(half)
 
     def _ops_stored(self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int) -> None:
         if self._table is None:
@@ -205,12 +205,3 @@ class TransactionLog:
             "transactions: progress not kept, the log was not flushed: {failure}",
             failure=getattr(failure, "value", failure),
         )
-
-
-def _is_producers(properties: bytes) -> bool:
-    """True for a half message with a UNIQ_KEY, which then is the first of its keys, that is no copy."""
-    return (
-        (_UNIQ_KEY in properties or properties.startswith(_UNIQ_KEY[1:]))
-        and _CHECKED not in properties
-        and _PUT_BACK not in properties
-    )

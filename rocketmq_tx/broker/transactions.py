@@ -12,6 +12,7 @@ from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.clients import Producers
 from rocketmq_tx.broker.end_transactions import EndTransactions
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.scanned_ends import ScannedEnds
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_checks import TransactionChecks
 from rocketmq_tx.broker.transaction_log import TransactionLog
@@ -54,11 +55,12 @@ class Transactions:
         )
         self.requests = TransactionRequests(store, appending, self.log, self.checks, now_ms)
         self._ends = EndTransactions(settings.store, store, appending, self.log, now_ms, off_reactor(reactor))
+        self._scanned_ends = ScannedEnds(settings.store, appending, self.log, self._ends, now_ms)
         self._service = TransactionService(settings, self.log, self.checks, is_clean, reactor)
 
     def handlers(self) -> list[object]:
         """Objects whose marked methods serve requests."""
-        return [self._ends, self.requests]
+        return [self._ends, self._scanned_ends, self.requests]
 
     def services(self) -> list[IService]:
         """Started before anybody can connect, stopped before the tables are written."""

@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Any, Final
 
 from rocketmq_tx.errors import FrameError
+from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
 from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 
@@ -20,8 +21,15 @@ RESPONSE_RUN: Final = -1
 #: Code of a run of `send_scan.ScannedSend` tuples: sends that were read without parsing.
 SCANNED_SEND: Final = -2
 
-#: (code, items): frames, or scanned sends where the code is SCANNED_SEND.
+#: Code of a run of `end_scan.ScannedEnd`: one-way ends of transactions that were read without parsing.
+SCANNED_END: Final = -3
+
+#: (code, items): frames, or what scanners made where the code is one of theirs.
 Run = tuple[int, list[Any]]
+
+#: Runs of these are not torn apart by each other. A producer with many threads mixes both, and an end is
+#: about a half message that was answered before, so that no order between them says anything.
+_GATHERED = frozenset({SCANNED_SEND, SCANNED_END})
 
 _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
@@ -33,7 +41,8 @@ class FrameDecoder:
     """Cuts one direction of one connection into frames.
 
     `max_frame_bytes` counts a whole frame with its length field. With a `scanner`, sends that it can read
-    come as runs of SCANNED_SEND; without one, every frame comes as a `Frame`.
+    come as runs of SCANNED_SEND, and ends of transactions as SCANNED_END; without one, every frame comes as a
+    `Frame`.
     """
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, scanner: SendScanner | None = None) -> None:
@@ -56,6 +65,7 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[Run]:
         """The frames that `data` completes, in order, as runs of consecutive frames of one code.
 
+        Scanned sends and scanned ends do not part each other's runs: [send, end, send] are two runs.
         FrameError when the bytes are no frames; the connection is then to be closed. Good frames in front of
         the bad bytes are not lost: they are returned, `broken` is set, and the next call raises.
         """
@@ -85,6 +95,7 @@ class FrameDecoder:
         position = 0
         run_code: int | None = None
         items: list[Any] = []
+        gathered: dict[int, list[Any]] = {}
         while size - position >= _PREFIX.size:
             length, word = _PREFIX.unpack_from(data, position)
             if not _SMALLEST_LENGTH <= length <= longest:
@@ -94,20 +105,29 @@ class FrameDecoder:
                 break
             header_start = position + _PREFIX.size
             item: Any = None
+            code = SCANNED_SEND
             # The type byte of JSON is 0, so this also says that the header is JSON.
             if scan is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
                 item = scan(data, header_start, header_start + word, end)
-            if item is not None:
-                code = SCANNED_SEND
-            else:
+                if item is None:
+                    code, item = SCANNED_END, scan_end(data, header_start, header_start + word, end)
+            if item is None:
                 item = decode_frame_at(data, position + _LENGTH_SIZE, end)
                 code = RESPONSE_RUN if item.is_response else item.code
             if code == run_code:
                 items.append(item)
+            elif code in gathered:
+                items = gathered[code]
+                items.append(item)
+                run_code = code
             else:
                 items = [item]
                 runs.append((code, items))
                 run_code = code
+                if code in _GATHERED:
+                    gathered[code] = items
+                elif gathered:
+                    gathered = {}
             position = end
         return position
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from rocketmq_tx.errors import PeerError, RequestRefused, RocketMQError
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.commands import command_name
+from rocketmq_tx.protocol.end_scan import ScannedEnd
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.send_scan import as_frame
@@ -33,8 +34,9 @@ def as_refusal(error: BaseException | None) -> tuple[int, str]:
 
 
 def refusals(run: list[Any], code: int, remark: str) -> list[bytes]:
-    """The same answer to each request of a run that wants one; items are frames or scanned sends."""
-    frames = (item if isinstance(item, Frame) else as_frame(item) for item in run)
+    """The same answer to each request of a run that wants one; items are frames, or what was scanned."""
+    wanting = (item for item in run if not isinstance(item, ScannedEnd))  # these are one-way, all of them
+    frames = (item if isinstance(item, Frame) else as_frame(item) for item in wanting)
     return [encode_frame(frame.answer(code, remark)) for frame in frames if not frame.is_oneway]
 
 

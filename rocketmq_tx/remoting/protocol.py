@@ -24,7 +24,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from rocketmq_tx.errors import FrameError
-from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
+from rocketmq_tx.protocol.decoder import RESPONSE_RUN, SCANNED_END, FrameDecoder
 from rocketmq_tx.remoting.addresses import plain_host
 from rocketmq_tx.remoting.mishaps import refusals
 from rocketmq_tx.remoting.outgoing import Outgoing
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from rocketmq_tx.remoting.registry import Answer
 
 _SLICE = 32
-"""Longer runs (but sends) are served in pieces, so that unread answers are noticed in between."""
+"""Longer runs are served in pieces, so that unread answers are noticed in between; but sends, and ends of
+transactions that want no answer."""
 _FLUSH_BYTES = 128 << 10
 """Answers of one read are written early when they are more than this."""
 _SYSTEM_BUSY = 2
@@ -161,7 +162,7 @@ class FrameProtocol(Protocol):
                     size_bytes = 0
                 else:
                     size_bytes -= self._serve(code, run, size_bytes)
-            elif len(run) > _SLICE:
+            elif len(run) > _SLICE and code != SCANNED_END:
                 self._serve_in_slices(code, run)
             else:
                 size_bytes -= self._serve(code, run, size_bytes)

@@ -2,6 +2,7 @@
 
 Keys of up to 32 Latin-1 characters are laid side by side into one large integer, 32 bytes each, and
 combined in lanes that double in width: 8, 16, 32, 64, 128, 256 bits. NULs in front do not change a hash.
+Longer ones, as clients with an IPv6 address make them (56 characters), count as two of 32.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from rocketmq_tx.protocol.java import index_key_hash, string_hash
 
 _KEY_CHARS = 32
 _KEYS_AT_A_TIME = 256
-_POWERS = tuple(pow(31, n, 1 << 32) for n in range(_KEY_CHARS + 1))
+_POWERS = tuple(pow(31, n, 1 << 32) for n in range(2 * _KEY_CHARS + 1))
 _LOW_WORD = 0xFFFFFFFF
 
 
-@functools.lru_cache(maxsize=_KEYS_AT_A_TIME)
+@functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
 def _lanes(count: int) -> tuple[tuple[int, int, int], ...]:
     """For each step: mask of a lane's lower half, that half's width in bits, power of 31 between both."""
     steps = []
@@ -56,11 +57,20 @@ def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
 
 
 def _hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
-    text = "".join([key.rjust(_KEY_CHARS, "\0") for key in keys])
-    if len(text) != len(keys) * _KEY_CHARS or not (text.isascii() or _is_latin(text)):
+    width = _KEY_CHARS
+    text = "".join([key.rjust(width, "\0") for key in keys])
+    if len(text) != len(keys) * width:
+        width = 2 * _KEY_CHARS
+        text = "".join([key.rjust(width, "\0") for key in keys])
+    if len(text) != len(keys) * width or not (text.isascii() or _is_latin(text)):
         return [index_key_hash(f"{topic}#{key}") for topic, key in zip(topics, keys, strict=True)]
+    hashes: Sequence[int] = _short_hashes(text.encode("latin-1"), len(text) // _KEY_CHARS)
+    if width != _KEY_CHARS:
+        hashes = [
+            high * _POWERS[_KEY_CHARS] + low for high, low in zip(hashes[::2], hashes[1::2], strict=True)
+        ]
     found = []
-    for topic, key, own in zip(topics, keys, _short_hashes(text.encode("latin-1"), len(keys)), strict=True):
+    for topic, key, own in zip(topics, keys, hashes, strict=True):
         number = (_prefix_hash(topic) * _POWERS[len(key)] + own) & _LOW_WORD
         if number & 0x80000000:
             number = (1 << 32) - number

@@ -90,6 +90,11 @@ class KeyHashTests(SynchronousTestCase):
         wanted = [index_key_hash(f"T#{key}") for key in keys]
         self.assertEqual(index_key_hashes(["T"] * len(keys), keys), wanted)
 
+    @given(st.lists(st.text(st.characters(max_codepoint=255, min_codepoint=1), max_size=66), max_size=600))
+    def test_so_do_keys_of_clients_with_an_ipv6_address_which_are_longer(self, keys: list[str]) -> None:
+        wanted = [index_key_hash(f"T#{key}") for key in keys]
+        self.assertEqual(index_key_hashes(["T"] * len(keys), keys), wanted)
+
     def test_the_smallest_number_has_no_absolute_value_and_counts_as_zero(self) -> None:
         self.assertEqual(string_hash("T#ajvakuzm"), -(2**31))
         self.assertEqual(index_key_hashes(["T"], ["ajvakuzm"]), [0])

@@ -266,4 +266,4 @@ class Bench:
         left = self.disk.after_kill() if disk is None and offsets is not None else disk
         kept = ConsumerOffsets()
         kept.merge((offsets or self.offsets).snapshot())
-        return Bench(left or self.disk, self.clock, kept, **self.keys)
+        return type(self)(left or self.disk, self.clock, kept, **self.keys)
