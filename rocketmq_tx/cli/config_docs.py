@@ -5,9 +5,10 @@ Call it as `python -m rocketmq_tx.cli.config_docs docs/configuration.md`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import click
 
 from rocketmq_tx.config import elsewhere
 from rocketmq_tx.config.broker import BrokerConfig
@@ -121,15 +122,16 @@ def _is_choice(key: ConfigKey) -> bool:
     return key.type.expected.count(" or ") == 1 and key.type.name not in ("boolean", "String")
 
 
-def main(arguments: list[str]) -> int:
-    """Writes the page to the file named, or prints it."""
-    page = configuration_page()
-    if arguments:
-        Path(arguments[0]).write_text(page, encoding="utf-8")
+@click.command()
+@click.argument("page", type=click.Path(dir_okay=False, path_type=Path), required=False)
+def main(page: Path | None) -> None:
+    """Writes the page of all configuration keys to PAGE, or prints it."""
+    text = configuration_page()
+    if page is None:
+        click.echo(text, nl=False)
     else:
-        print(page, end="")
-    return 0
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

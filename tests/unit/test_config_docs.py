@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
+from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.cli.config_docs import SECTIONS, configuration_page, main
@@ -35,8 +34,6 @@ class ConfigurationPageTests(SynchronousTestCase):
 
     def test_it_is_written_where_asked_or_printed(self) -> None:
         path = self.mktemp()
-        self.assertEqual(main([path]), 0)
+        self.assertEqual(CliRunner().invoke(main, [path]).exit_code, 0)
         self.assertEqual(Path(path).read_text(encoding="utf-8"), configuration_page())
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            main([])
-        self.assertEqual(printed.getvalue(), configuration_page())
+        self.assertEqual(CliRunner().invoke(main).stdout, configuration_page())
