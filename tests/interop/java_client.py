@@ -95,7 +95,7 @@ class JavaClient(DrivenProcess):
         `listener`: what it does with messages (orderly, failures, pauseMs; see Listeners.java).
         """
         name = name or group
-        self.call(
+        started = self.call(
             "start_consumer",
             consumer=name,
             group=group,
@@ -106,7 +106,11 @@ class JavaClient(DrivenProcess):
             namesrv=self._namesrv_address,
             settings={**QUICK_CONSUMER, **settings},
         )
-        return JavaConsumer(self, name)
+        return JavaConsumer(self, name, started["clientId"])
+
+    def operator(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What an operator asks by Apache's admin client; the commands are those of Admins.java."""
+        return self.call(f"admin_{command}", namesrv=self._namesrv_address, **arguments)
 
 
 @define
@@ -160,6 +164,7 @@ class JavaConsumer:
 
     client: JavaClient = field(repr=False)
     name: str
+    client_id: str
 
     def received(self, count: int = 0, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """All messages so far, in order of arrival, after waiting for `count` of them or for the time-out."""

@@ -1,7 +1,8 @@
-"""Delivery times of their own with an unmodified Java client 4.9.7, which sets them as user properties."""
+"""Delivery times of their own with unmodified Java clients: 4.9.7 sets user properties, 5.1.4 has setters."""
 
 from __future__ import annotations
 
+import base64
 import shutil
 import tempfile
 import time
@@ -18,19 +19,29 @@ from rocketmq_tx.protocol.properties import encode_properties
 from tests.clusters import Apache, ClusterTestCase, wanted_kind
 from tests.integration.fault_parts import Client, pull_header, send_header
 from tests.interop import toolchain
+from tests.interop.driven_process import ClientFailed
+from tests.interop.foreign_builds import BUILDS
+from tests.interop.foreign_client import ForeignClient
 from tests.interop.java_client import JavaClient, JavaClientFailed, bodies, message
 from tests.interop.store_exchange import Exchange
 from tests.interop.test_java_client import each_once
 from tests.interop.test_store_interchange import SMALL
 from tests.waiting import wait_until
 
+TOLERANCE_MS = 1000
+"""Tests of other builds may have the processors; messages come within milliseconds when not."""
+
+
+def skip_with_apaches_brokers() -> None:
+    kind = wanted_kind()
+    if isinstance(getattr(kind, "broker", kind), Apache):
+        raise SkipTest("brokers of Apache 4.9.7 know nothing of delivery times")
+
 
 class JavaTimerTests(ClusterTestCase):
     def setUp(self) -> None:
         toolchain.require_java()
-        kind = wanted_kind()
-        if isinstance(getattr(kind, "broker", kind), Apache):
-            raise SkipTest("brokers of Apache 4.9.7 know nothing of delivery times")
+        skip_with_apaches_brokers()
         self.cluster = self.own_cluster()
         self.java = JavaClient(self.cluster.namesrv_address)
         self.addCleanup(self.java.stop)
@@ -58,7 +69,7 @@ class JavaTimerTests(ClusterTestCase):
         for one in received:
             due_ms = int(one["properties"].get("TIMER_OUT_MS", one["storeTimestamp"]))
             self.assertLessEqual(0, one["storeTimestamp"] - due_ms)
-            self.assertLess(one["storeTimestamp"] - due_ms, 1000)
+            self.assertLess(one["storeTimestamp"] - due_ms, TOLERANCE_MS)
         times = [one["storeTimestamp"] - sent_ms for one in received if "TIMER_OUT_MS" in one["properties"]]
         self.assertGreaterEqual(min(times), 1500)
 
@@ -88,6 +99,57 @@ class JavaTimerTests(ClusterTestCase):
         received = consumer.received(50, timeout_s=60)
 
         self.assertEqual(set(bodies(received)), {text.encode() for text in texts})
+
+
+class Java5TimerTests(ClusterTestCase):
+    """The setters that a client of version 5 has for the purpose."""
+
+    def setUp(self) -> None:
+        BUILDS["java-5.1.4"].require()
+        skip_with_apaches_brokers()
+        self.cluster = cluster = self.own_cluster()
+        self.java = ForeignClient(BUILDS["java-5.1.4"], cluster.namesrv_address, "timer-consumer")
+        self.addCleanup(self.java.stop)
+        self.java.send([message("timed", "first")])
+        self.java.subscribe("timed")
+        self.java.received(1)
+
+    def test_messages_come_at_their_times_whichever_setter_says_them(self) -> None:
+        sent_ms = time.time_ns() // 1_000_000
+        delays_ms = {"in seconds": 3000, "in milliseconds": 1500, "a time": 2500, "a past": 0}
+        self.java.send(
+            [
+                message("timed", "in seconds", times={"setDelayTimeSec": 3}),
+                message("timed", "in milliseconds", times={"setDelayTimeMs": 1500}),
+                message("timed", "a time", times={"setDeliverTimeMs": sent_ms + 2500}),
+                message("timed", "a past", times={"setDeliverTimeMs": sent_ms - 1}),
+            ]
+        )
+        answered_ms = time.time_ns() // 1_000_000
+
+        received = self.java.received(5)[1:]
+
+        self.assertEqual(bodies(received), each_once(list(delays_ms)))
+        for one in received:
+            delay_ms = delays_ms[base64.b64decode(one["body"]).decode()]
+            self.assertGreaterEqual(one["storeTimestamp"], sent_ms + delay_ms)
+            self.assertLess(one["storeTimestamp"], answered_ms + delay_ms + TOLERANCE_MS)
+            self.assertEqual("TIMER_OUT_MS" in one["properties"], delay_ms > 0)
+
+    def test_a_message_is_cancelled_by_its_unique_key(self) -> None:
+        due_ms = time.time_ns() // 1_000_000 + 5000
+        times = {"setDeliverTimeMs": due_ms}
+        ids = self.java.send([message("timed", text, times=times) for text in ("one", "two")])
+        self.java.send([message("timed", "0", times=times, properties={"TIMER_DEL_UNIQKEY": ids[0]})])
+        self.java.send([message("timed", "last", times={"setDeliverTimeMs": due_ms + 2000})])
+
+        received = self.java.received(3)
+
+        self.assertEqual(bodies(received), each_once(["first", "two", "last"]))
+
+    def test_a_delay_too_long_is_refused(self) -> None:
+        with self.assertRaisesRegex(ClientFailed, "CODE: 13 .*bigger than the max delay 259200000ms"):
+            self.java.send([message("timed", "too late", times={"setDelayTimeSec": 3 * 86_400 + 60})])
 
 
 class TimerInterchangeTests(SynchronousTestCase):

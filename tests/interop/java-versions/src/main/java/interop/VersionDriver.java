@@ -18,6 +18,7 @@ import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
@@ -83,12 +84,32 @@ public final class VersionDriver {
             if (item.containsKey("delayLevel")) {
                 message.setDelayTimeLevel(item.getIntValue("delayLevel"));
             }
+            setTimes(message, item.getJSONObject("times"));
+            setProperties(message, item.getJSONObject("properties"));
             SendResult result = producer.send(message);
             results.add(new JSONObject()
                 .fluentPut("sent", result.getSendStatus() == SendStatus.SEND_OK)
                 .fluentPut("msgId", result.getMsgId()));
         }
         return new JSONObject().fluentPut("results", results);
+    }
+
+    /** By the setters that clients have since version 5: {"setDelayTimeSec": 2}. */
+    private static void setTimes(Message message, JSONObject times) throws ReflectiveOperationException {
+        if (times != null) {
+            for (String setter : times.keySet()) {
+                Message.class.getMethod(setter, long.class).invoke(message, times.getLongValue(setter));
+            }
+        }
+    }
+
+    /** Also those that the client keeps for itself, such as the key of the message that is to be cancelled. */
+    private static void setProperties(Message message, JSONObject properties) {
+        if (properties != null) {
+            for (String name : properties.keySet()) {
+                MessageAccessor.putProperty(message, name, properties.getString(name));
+            }
+        }
     }
 
     private JSONObject subscribe(String topic, String expression) throws Exception {
@@ -123,6 +144,7 @@ public final class VersionDriver {
             .fluentPut("tags", message.getTags())
             .fluentPut("keys", message.getKeys())
             .fluentPut("msgId", message.getMsgId())
+            .fluentPut("properties", message.getProperties())
             .fluentPut("reconsumeTimes", message.getReconsumeTimes())
             .fluentPut("bornTimestamp", message.getBornTimestamp())
             .fluentPut("storeTimestamp", message.getStoreTimestamp());

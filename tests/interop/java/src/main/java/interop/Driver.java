@@ -19,6 +19,7 @@ public final class Driver {
     private final Transactions transactions = new Transactions();
     private final Pulling pulling = new Pulling();
     private final Asking asking = new Asking();
+    private final Admins admins = new Admins();
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -54,6 +55,9 @@ public final class Driver {
         if (Asking.knows(name)) {
             return asking.carryOut(name, command);
         }
+        if (Admins.knows(name)) {
+            return admins.carryOut(name, command);
+        }
         return switch (name) {
             case "start_producer" -> producers.start(command);
             case "create_topic" -> producers.createTopic(command);
@@ -75,5 +79,6 @@ public final class Driver {
         consumers.stopAll();
         pulling.stopAll();
         asking.stopAll();
+        admins.stopAll();
     }
 }
