@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.protocol.codes import RequestCode
-from rocketmq_tx.protocol.names import SCHEDULE_TOPIC, TIMER_TOPIC, TRANSACTION_OP_TOPIC
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC, TIMER_TOPIC, TRANSACTION_OP_TOPIC, is_light
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CleaningRequests:
     def clean_unused_topics(self, peer: Peer, frame: Frame, header: None) -> Reply:
         stored = {topic for topic, _ in self._store.queues()}
         for topic in sorted(stored - KEPT_TOPICS):
-            if not self._has_topic(topic):
+            if not self._has_topic(topic) and not is_light(topic):
                 self._store.delete_topic(topic)
         return Reply()
 

@@ -31,6 +31,8 @@ class AppendStore(Protocol):
         self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False
     ) -> list[Placed]: ...
 
+    def take_further_arrivals(self) -> set[tuple[str, int]]: ...
+
 
 class AppendListener(Protocol):
     """What somebody does who follows a topic of the broker's own as messages come in."""
@@ -108,6 +110,9 @@ class Appending:
             notify(topic, queue_id)
             if topic in listeners:
                 listeners[topic](messages, placed, now_ms)
+        if self._config.enable_multi_dispatch:
+            for topic, queue_id in self._store.take_further_arrivals():
+                notify(topic, queue_id)
         return placed
 
     @property

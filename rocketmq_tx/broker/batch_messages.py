@@ -27,6 +27,9 @@ GROWTH_MAX = 8
 """Times maxMessageSize: what the records of a batch may need. The batch's own properties go to each of its
 messages, so that a few megabytes could become gigabytes."""
 
+_QUEUE_OFFSETS = f"{prop.INNER_MULTI_QUEUE_OFFSET}\1".encode()
+"""For the store to say, and not for a client."""
+
 
 def batch_messages(
     topic: str,
@@ -40,6 +43,7 @@ def batch_messages(
 ) -> tuple[list[NewMessage], bool]:
     """(the messages, whether the sender waits). Raises RequestRefused, or MessageError for a torn body."""
     shared = decode_properties(header.properties)
+    shared.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)
     if transaction_type(header.sys_flag) or send_rules.delay_level(shared, 0, 1):
         raise send_rules.message_illegal(max_message_size)
     if len(body) > max_message_size:
@@ -55,6 +59,10 @@ def batch_messages(
     sys_flag = send_rules.own_sys_flag(header.sys_flag)
     messages = []
     for flag, item_body, own in items:
+        if _QUEUE_OFFSETS in own:
+            own_pairs = unpack_properties(own)
+            own_pairs.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)
+            own = encode_properties(own_pairs).encode()
         stored = send_rules.check_properties(join_properties(own, appended), max_message_size)
         timer_rules.check_batch_member(stored)
         properties = unpack_properties(stored)

@@ -74,6 +74,7 @@ def handed_back(
     first topic and id. Raises RequestRefused when its properties become too long.
     """
     properties = record.property_map
+    properties.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)  # those are numbers of the first record
     properties.setdefault(prop.RETRY_TOPIC, record.topic)
     properties.setdefault(prop.ORIGIN_MESSAGE_ID, record.offset_message_id)
     level = min(level, len(delays_ms))

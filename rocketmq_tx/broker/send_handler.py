@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from rocketmq_tx.broker import send_rules
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.batch_messages import batch_messages
+from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.single_message import single_message
@@ -61,7 +62,9 @@ class SendHandler:
         appending: Appending,
         answers: SendAnswers,
         now_ms: Callable[[], int],
+        further_queues: FurtherQueues | None = None,
     ) -> None:
+        self._further_queues = further_queues
         self._settings = settings
         self._broker = settings.broker
         self._topics = topics
@@ -144,6 +147,8 @@ class SendHandler:
                 broker=self._broker, store=store, filter_type=config.topic_filter_type,
             )  # fmt: skip
             send.messages = (message,)
+        if self._further_queues is not None:
+            self._further_queues.check(send.messages)
 
     def _dead_letter_topic(
         self, topic: str, header: SendMessageRequestHeader, request_version: int

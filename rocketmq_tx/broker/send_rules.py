@@ -150,6 +150,7 @@ def place(
     """
     sys_flag = own_sys_flag(sys_flag)
     kept = {**properties, prop.CLUSTER: cluster}
+    kept.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)  # for the store to say
     waits = kept.get(prop.WAIT, "true").lower() == "true"
     if kept.get(prop.TRANSACTION_PREPARED, "").lower() == "true":
         if reject_transactions_of is not None:

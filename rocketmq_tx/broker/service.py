@@ -19,7 +19,10 @@ from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.config_file import PropertiesFile
+from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.light_offsets import LightOffsetFile
+from rocketmq_tx.broker.light_tables import LightGroupTable, LightTopicTable
 from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.reading import ReadingSide
@@ -155,10 +158,10 @@ class BrokerParts:
             self.answers.store_host,
             settings.facts.physical_memory_bytes,
             self._notice,
+            reactor.seconds,
         )
         flush_threads = [OwnThread(reactor, f"flush-{number}") for number in (1, 2)]
         self.flushes = GroupCommit(self.store, Watermark(reactor), list(flush_threads), reactor)
-            reactor.seconds,
         self.store_service = StoreService(
             self.store, settings.store, self.flushes, OwnThread(reactor, "checkpoint"), reactor, self.now_ms
         )
@@ -170,15 +173,25 @@ class BrokerParts:
 
     def _make_tables(self) -> None:
         broker = self.settings.broker
-        self.topics = TopicTable(broker, self.table_file("topics.json"), self.now_ms, self.reactor)
-        self.groups = SubscriptionGroupTable(
+        light = self.settings.store.enable_lmq
+        topic_table, group_table = TopicTable, SubscriptionGroupTable
+        if light:
+            topic_table, group_table = LightTopicTable, LightGroupTable
+        self.topics = topic_table(broker, self.table_file("topics.json"), self.now_ms, self.reactor)
+        self.groups = group_table(
             broker, self.table_file("subscriptionGroup.json"), self.now_ms, self.reactor
         )
         self.offsets = ConsumerOffsets()
+        off, usual_file = off_reactor(self.reactor), self.table_file("consumerOffset.json")
+        if light:
+            light_file = self.table_file("lmqConsumerOffset.json")
+            offset_file: OffsetFile = LightOffsetFile(self.offsets, light_file, usual_file, off)
+        else:
+            offset_file = OffsetFile(self.offsets, usual_file, off)
         self.tables_service = TablesService(
             self.topics,
             self.groups,
-            OffsetFile(self.offsets, self.table_file("consumerOffset.json"), off_reactor(self.reactor)),
+            offset_file,
             lambda: broker.flush_consumer_offset_interval,
             self.reactor,
         )
@@ -186,7 +199,13 @@ class BrokerParts:
     def _make_sending(self) -> None:
         self.scanner = SendScanner()
         self.send_handler = SendHandler(
-            self.settings, self.topics, self.groups, self.appending, self.answers, self.now_ms
+            self.settings,
+            self.topics,
+            self.groups,
+            self.appending,
+            self.answers,
+            self.now_ms,
+            FurtherQueues(self.settings.store, self.store, lambda topic: self.topics.get(topic) is not None),
         )
         self.scanned_sends = ScannedSends(
             self.settings,

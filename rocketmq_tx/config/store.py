@@ -23,7 +23,6 @@ NO_POOL = "there is no off-heap pool; a message goes straight to its file"
 NO_MAPPED_FILES = "files are written and read, not mapped into memory"
 NO_LOCK = "one event loop appends; there is no lock to wait for"
 NO_DLEDGER = "there is no DLedger here"
-NO_LMQ = "light message queues are not built"
 NO_ASYNC_DELIVERY = "delayed messages of a level are delivered in order, as fast as they are stored"
 
 
@@ -442,12 +441,23 @@ class MessageStoreConfig:
     enable_schedule_message_stats: bool = key(
         "enableScheduleMessageStats", True, "Count deliveries of delayed messages.", runtime=LIVE
     )
-    enable_lmq: bool = key("enableLmq", False, "Light message queues.", no_effect=NO_LMQ)
+    enable_lmq: bool = key(
+        "enableLmq",
+        False,
+        "Light queues: topics and groups %LMQ%... need no settings, and such a topic has one queue.",
+    )
     enable_multi_dispatch: bool = key(
-        "enableMultiDispatch", False, "Put a message into several queues.", no_effect=NO_LMQ
+        "enableMultiDispatch",
+        False,
+        "A message stands in the queues that its property INNER_MULTI_DISPATCH names as well.",
+        runtime=LIVE,
     )
     max_lmq_consume_queue_num: int = key(
-        "maxLmqConsumeQueueNum", 20000, "Most light message queues.", no_effect=NO_LMQ
+        "maxLmqConsumeQueueNum",
+        20000,
+        "Most light queues; a message that would make one more is refused.",
+        low=0,
+        runtime=LIVE,
     )
     enable_schedule_async_deliver: bool = key(
         "enableScheduleAsyncDeliver",

@@ -24,6 +24,8 @@ OFFSET_MOVED_TOPIC: Final = "OFFSET_MOVED_EVENT"
 RETRY_PREFIX: Final = "%RETRY%"
 DLQ_PREFIX: Final = "%DLQ%"
 LMQ_PREFIX: Final = "%LMQ%"
+MULTI_DISPATCH_SEPARATOR: Final = ","
+"""Between the queues of INNER_MULTI_DISPATCH, and between their numbers."""
 SYSTEM_TOPIC_PREFIX: Final = "rmq_sys_"
 REPLY_TOPIC_SUFFIX: Final = "REPLY_TOPIC"
 
@@ -161,6 +163,25 @@ def is_system_topic(topic: str, more: Container[str] = ()) -> bool:
 def is_system_group(group: str) -> bool:
     """Groups of the broker's own, made even when groups are not created automatically."""
     return group.startswith(SYSTEM_GROUP_PREFIX)
+
+
+def is_light(name: str) -> bool:
+    """Is this the name of a light queue, or of a group of one?"""
+    return name.startswith(LMQ_PREFIX)
+
+
+def may_be_dispatched(topic: str) -> bool:
+    """May messages of this topic stand in further queues, and messages of other topics in its queues?
+
+    Topics in which messages only wait are out of it, and those of retries and dead letters.
+    """
+    is_waiting = topic in SEND_FORBIDDEN_TOPICS or topic == TIMER_TOPIC
+    return not is_waiting and not topic.startswith((RETRY_PREFIX, DLQ_PREFIX))
+
+
+def may_be_folder(topic: str) -> bool:
+    """Can a store have a queue of this name? Looser than for topics of producers, as further queues are."""
+    return _loose_problem("topic", topic, MAX_TOPIC_CHARS) is None and len(topic.encode()) <= MAX_TOPIC_CHARS
 
 
 def topic_problem(topic: str | None) -> str | None:

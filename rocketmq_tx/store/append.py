@@ -7,7 +7,7 @@ This is the hot path: about 2 us a message, one `pwrite` a call (`docs/storage.m
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rocketmq_tx.errors import MessageError
@@ -62,6 +62,9 @@ class Placed(NamedTuple):
 PendingKeys = list[tuple[str, tuple[str, ...], int, int]]
 """Keys that wait for the index: (topic, keys, commit log offset, store timestamp) of each message."""
 
+Numbering = Callable[[list[Placed], list[ConsumeQueue]], Iterable[NewMessage]]
+"""Gives the messages one by one, each when those before it are placed; see `multi_dispatch`."""
+
 _pack_properties_length = struct.Struct(">h").pack
 _pack_entry = QUEUE_ENTRY.pack
 _new_tuple = tuple.__new__
@@ -85,11 +88,19 @@ class Appender:
         self._head_v4 = HEADS[8, len(store_host)]
         self._head_v6 = HEADS[20, len(store_host)]
 
-    def append_all(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
+    def append_all(
+        self,
+        messages: Sequence[NewMessage],
+        now_ms: int,
+        whole: bool = False,
+        numbered: Numbering | None = None,
+        spare_bytes: int = 0,
+    ) -> list[Placed]:
         """Places all messages in order, with one write (one more for each segment begun).
 
         With `whole` all go into one segment: a client's batch is never torn apart. MessageError for
         what cannot be stored, StoreError when writing failed; in both cases nothing was appended.
+        `numbered` may change messages right before they are placed, `spare_bytes` longer in all.
         """
         if not messages:
             return []
@@ -97,7 +108,9 @@ class Appender:
         touched: list[ConsumeQueue] = []
         keys_before = len(self._pending_keys)
         try:
-            chunks, end = self._build(messages, now_ms, whole, placed, touched)
+            needed = self._size_of(messages) + spare_bytes if whole else 0
+            coming = messages if numbered is None else numbered(placed, touched)
+            chunks, end = self._build(coming, now_ms, needed, placed, touched)
             self._log.append(chunks, end)
         except BaseException as error:
             for queue in reversed(touched):
@@ -113,13 +126,16 @@ class Appender:
 
     def _build(
         self,
-        messages: Sequence[NewMessage],
+        messages: Iterable[NewMessage],
         now_ms: int,
-        whole: bool,
+        needed: int,
         placed: list[Placed],
         touched: list[ConsumeQueue],
     ) -> tuple[list[Chunk], int]:
-        """Makes the bytes; queues and keys have the messages already when it returns."""
+        """Makes the bytes; queues and keys have the messages already when it returns.
+
+        `needed` bytes go into one segment; 0 when they may be torn apart.
+        """
         queues = self._queues.queues
         pending_keys = self._pending_keys
         store_host, store_flag = self._store_host, self._sys_flag
@@ -129,7 +145,7 @@ class Appender:
         parts: list[bytes] = []
         begin = offset = self._log.written_to
         limit = self._log.record_limit(offset)
-        if whole and offset + self._size_of(messages) > limit:
+        if needed and offset + needed > limit:
             limit = offset  # makes the first message roll
         for (
             topic, queue_id, body, body_crc, properties, flag, sys_flag, born_timestamp, born_host,

@@ -20,6 +20,7 @@ from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.multi_dispatch import stands_further_in
 from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
 from rocketmq_tx.store.records import Verdict, examine, facts
 
@@ -301,7 +302,10 @@ class Puller:
                 self._notice(f"the record of {size} bytes at {offset} is withheld: it is damaged")
                 continue
             record = facts(data, 0)
-            if record.topic != queue.topic_field[1:] or record.queue_id != queue.queue_id:
+            is_own = record.topic == queue.topic_field[1:] and record.queue_id == queue.queue_id
+            if not is_own and not stands_further_in(
+                record.properties, record.queue_id, queue.topic, queue.queue_id
+            ):
                 self._notice(f"the record at {offset} is withheld: {queue.directory} names it wrongly")
                 continue
             good.append(data)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from rocketmq_tx.errors import StoreError
+from rocketmq_tx.protocol.names import is_light
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.segments import OpenFiles
@@ -26,6 +27,8 @@ class QueueTable:
         self.file_size = file_size
         self._files = files
         self._unsynced: dict[str, bool] = {}
+        self.light_count = 0
+        """Light queues (%LMQ%...), whose number is limited."""
         self.condemned: dict[str, int] = {}
         """Files that do not count any more and are to be removed, and the entries in each."""
 
@@ -36,6 +39,14 @@ class QueueTable:
             directory = f"{self.directory}/{topic}/{queue_id}"
             queue = ConsumeQueue(self._files, directory, self.file_size, topic, queue_id)
             self.queues[topic, queue_id] = queue
+            self.light_count += is_light(topic)
+        return queue
+
+    def _pop(self, key: QueueKey) -> ConsumeQueue:
+        """Forgets a queue."""
+        queue = self.queues.pop(key)
+        self.dirty.pop(queue, None)
+        self.light_count -= is_light(key[0])
         return queue
 
     def load(self, found: Callable[[int], None] = lambda count: None) -> list[str]:
@@ -48,7 +59,7 @@ class QueueTable:
         for topic in disk.names(self.directory):
             for name in disk.names(f"{self.directory}/{topic}"):
                 if name.isdecimal() and not self._look(self.get(topic, int(name))):
-                    del self.queues[topic, int(name)]
+                    self._pop((topic, int(name)))
                 found(len(self.queues))
         others = [size for size in (queue.size_on_disk() for queue in self) if size != self.file_size]
         if others:
@@ -92,9 +103,7 @@ class QueueTable:
         """Forgets the topic's queues and removes their files; returns the queue ids."""
         ids = [queue_id for name, queue_id in self.queues if name == topic]
         for queue_id in ids:
-            queue = self.queues.pop((topic, queue_id))
-            self.dirty.pop(queue, None)
-            queue.remove()
+            self._pop((topic, queue_id)).remove()
         self._files.disk.remove_tree(f"{self.directory}/{topic}")
         prefix = f"{self.directory}/{topic}/"
         self._unsynced = {
@@ -116,8 +125,7 @@ class QueueTable:
             if key[0] != kept_topic and queue.max_offset and queue.log_end() <= log_min_offset
         ]
         for key in expired:
-            queue = self.queues.pop(key)
-            self.dirty.pop(queue, None)
+            queue = self._pop(key)
             queue.remove()
             self._files.disk.remove_tree(queue.directory)
         return expired

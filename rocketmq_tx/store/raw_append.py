@@ -14,6 +14,7 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import LogFlusher
+from rocketmq_tx.store.multi_dispatch import MultiDispatch
 from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts, Verdict, examine, facts
@@ -37,11 +38,12 @@ class RawAppender:
         deleted: DeletedTopics,
         dispatcher: Dispatcher,
         flusher: LogFlusher,
+        multi_dispatch: MultiDispatch,
     ) -> None:
         self._log = log
         self._queues = queues
         self._pending_keys = pending_keys
-        self._plain = PlainRecords(queues, pending_keys, deleted)
+        self._plain = PlainRecords(queues, pending_keys, deleted, multi_dispatch)
         self._dispatcher = dispatcher
         self._flusher = flusher
         self._unfinished: list[bytes] = []
@@ -214,9 +216,7 @@ class RawAppender:
                 arrived.add((topic, record.queue_id))
             return
         # Damaged on the master already: it keeps its number, reading withholds it.
-        queue = self._queues.queues.get((topic, record.queue_id))
-        if queue is not None and queue.max_offset == record.queue_offset:
-            self._dispatcher.enter(record, queue=True, index=False, fill_gaps=False)
+        self._dispatcher.enter_damaged(record, queue=True)
         log.trusted_from = self.dispatched_to
 
     def _next_whole(self, data: bytes, at: int, base: int) -> int | None:

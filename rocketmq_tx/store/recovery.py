@@ -373,9 +373,4 @@ class Recovery:
         for step in doubtful:
             self._withheld(step)
             if step.verdict is Verdict.DAMAGED:
-                record = facts(step.data, step.at)
-                topic = record.topic.decode("utf-8", "replace")
-                queue = self._queues.queues.get((topic, record.queue_id))
-                # Its own words count only where they agree with what the queue expects next.
-                if queue is not None and queue.max_offset == record.queue_offset:
-                    self._dispatcher.enter(record, step.offset >= queues_from, False, fill_gaps=False)
+                self._dispatcher.enter_damaged(facts(step.data, step.at), step.offset >= queues_from)

@@ -135,6 +135,7 @@ class StoreVerifier:
         is_gone = self._tables.is_gone(record)
         if not is_gone:
             self._queues.record(record, properties)
+        self._queues.further(record, properties, self._tables.is_gone_from)
         self._index.record(record, properties, may_be_missing=is_gone)
 
     def _look_at_files(self) -> None:

@@ -9,12 +9,17 @@ import attrs
 from rocketmq_tx.protocol import property_names
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.protocol.properties import unpack_properties
+from rocketmq_tx.protocol.property_names import INNER_MULTI_DISPATCH
 from rocketmq_tx.store.findings import Findings
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.multi_dispatch import further_queues
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts
 from rocketmq_tx.store.store_files import NO_ENTRY, QueueFiles, StoreFiles
 
 Covers = Callable[[RecordFacts], bool]
+IsGone = Callable[[str, int], bool]
+"""Whether the record at a commit log offset was deleted together with that topic."""
 
 
 @attrs.define
@@ -52,9 +57,28 @@ class QueueVerifier:
 
     def record(self, record: RecordFacts, properties: Mapping[str, str]) -> None:
         """A whole record."""
-        if record.sys_flag & TRANSACTION_NOT_QUEUED:
+        if not record.sys_flag & TRANSACTION_NOT_QUEUED:
+            self._stands_in(self._watched(record.topic, record.queue_id), record, properties)
+
+    def further(self, record: RecordFacts, properties: Mapping[str, str], is_gone: IsGone) -> None:
+        """The same record in the further queues that it names; `is_gone` knows what was deleted.
+
+        The setting that gives all light queues the id 0 is not known here: the queue that is there counts.
+        """
+        if record.sys_flag & TRANSACTION_NOT_QUEUED or INNER_MULTI_DISPATCH not in properties:
             return
-        queue = self._watched(record)
+        for topic, queue_id, number in dict.fromkeys(further_queues(properties, record.queue_id, True)):
+            key = topic.encode()
+            is_own = key == record.topic and queue_id == record.queue_id
+            if is_own or is_gone(topic, record.commit_log_offset):
+                continue
+            queue = self._watched(key, queue_id)
+            if not queue.files.segments and queue_id != record.queue_id:
+                queue = self._watched(key, record.queue_id)
+            if queue.files.segments:  # else the setting was off, and the message stands in its queue only
+                self._stands_in(queue, record._replace(queue_offset=number), properties)
+
+    def _stands_in(self, queue: _Watched, record: RecordFacts, properties: Mapping[str, str]) -> None:
         self._check_number(queue, record)
         entry = queue.files.entry(record.queue_offset)
         offset, size, code = entry
@@ -87,13 +111,19 @@ class QueueVerifier:
             known.damaged += 1
         if known.next_number == record.queue_offset:
             known.next_number += 1
+        for topic, queue_id, number in further_queues(
+            unpack_properties(record.properties), record.queue_id, light=True
+        ):
+            light = self._queues.get((topic.encode(), queue_id))
+            if light is not None and light.files.entry(number)[0] == record.commit_log_offset:
+                light.damaged += 1
+                light.next_number = number + 1
 
-    def _watched(self, record: RecordFacts) -> _Watched:
-        key = (record.topic, record.queue_id)
-        queue = self._queues.get(key)
+    def _watched(self, topic: bytes, queue_id: int) -> _Watched:
+        queue = self._queues.get((topic, queue_id))
         if queue is None:
-            topic = record.topic.decode("utf-8", "replace")
-            queue = self._queues[key] = _Watched(self._files.queue(topic, record.queue_id))
+            files = self._files.queue(topic.decode("utf-8", "replace"), queue_id)
+            queue = self._queues[topic, queue_id] = _Watched(files)
         return queue
 
     def _check_number(self, queue: _Watched, record: RecordFacts) -> None:

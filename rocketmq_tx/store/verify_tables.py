@@ -37,8 +37,11 @@ class Tables:
 
     def is_gone(self, record: RecordFacts) -> bool:
         """Whether the record was deleted together with its topic."""
-        topic = record.topic.decode("utf-8", "replace")
-        return self._deleted.is_gone(topic, record.commit_log_offset)
+        return self.is_gone_from(record.topic.decode("utf-8", "replace"), record.commit_log_offset)
+
+    def is_gone_from(self, topic: str, commit_log_offset: int) -> bool:
+        """Whether the record there was deleted from that topic."""
+        return self._deleted.is_gone(topic, commit_log_offset)
 
     def _read(self, name: str) -> Any:
         """What a table holds; its .bak where it cannot be read itself."""

@@ -16,6 +16,14 @@ class ConsumerOffsetSerializeWrapper(Body):
 
 
 @attrs.define
+class LmqConsumerOffsetSerializeWrapper(Body):
+    """lmqConsumerOffset.json (pretty): offsets of light groups by `topic@group`, and those of the others."""
+
+    lmq_offset_table: dict[str, int] = attrs.Factory(dict)
+    offset_table: dict[str, dict[int, int]] = attrs.Factory(dict)
+
+
+@attrs.define
 class DelayOffsetSerializeWrapper(Body):
     """Next offset of each delay level: delayOffset.json (pretty)."""
 
