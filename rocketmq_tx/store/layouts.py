@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import struct
 
-from construct import Array, Bytes, Const, Int32sb, Int32ub, Int64sb, Padded, Struct
+from construct import (
+    Array,
+    Bytes,
+    Const,
+    GreedyBytes,
+    Int16sb,
+    Int32sb,
+    Int32ub,
+    Int64sb,
+    Padded,
+    Prefixed,
+    Struct,
+)
 
 from rocketmq_tx.protocol.message import BLANK_MAGIC
 
@@ -28,7 +40,18 @@ FILLER_SIZE = 0x7FFFFFFF
 FILLER = QUEUE_ENTRY.pack(0, FILLER_SIZE, 0)
 """Stands where a queue has no message: before the first entry of a file that is begun in its middle."""
 EXT_ADDRESS_MAX = -(2**31) - 1
-"""A tags code up to this one is an address in `consumequeue_ext`, which tells nothing of the tags."""
+"""A tags code up to this one is an address in `consumequeue_ext`: `EXT_ADDRESS_BASE` and an offset there."""
+EXT_ADDRESS_BASE = -(2**63)
+ExtUnit = Struct(
+    "size" / Int16sb,
+    "tags_code" / Int64sb,
+    "store_timestamp" / Int64sb,
+    "bit_map" / Prefixed(Int16sb, GreedyBytes),
+)
+"""What Apache keeps of a message besides its queue entry; `size` counts all of it."""
+EXT_UNIT = struct.Struct(">hqqh")
+EXT_UNIT_BYTES = 20
+"""Without the bit map, of whose length the last two bytes tell."""
 
 # -- message index -------------------------------------------------------------------------------------------
 

@@ -22,13 +22,13 @@ from rocketmq_tx.store.expiry import Expiry
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
-from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
+from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
@@ -99,21 +99,13 @@ class MessageStore:
             self._files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, self._pending_keys
         )
         self._deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
+        self._dispatcher = Dispatcher(self._queues, self._pending_keys, self._deleted, config.delay_levels_ms)
         self._appender = Appender(self._log, self._queues, self._pending_keys, store_host)
-        self._multi_dispatch = MultiDispatch(config, self._queues, self._appender)
-        self._dispatcher = Dispatcher(
-            self._queues, self._pending_keys, self._deleted, config.delay_levels_ms, self._multi_dispatch
-        )
-        self._puller = Puller(config, self._log, memory_bytes, notice)
+        self._ext = QueueExt(self._files, f"{root}/consumequeue_ext", self._log, self._dispatcher.code_of)
+        self._puller = Puller(config, self._log, memory_bytes, notice, self._ext)
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
         self._raw = RawAppender(
-            self._log,
-            self._queues,
-            self._pending_keys,
-            self._deleted,
-            self._dispatcher,
-            self._flusher,
-            self._multi_dispatch,
+            self._log, self._queues, self._pending_keys, self._deleted, self._dispatcher, self._flusher
         )
         self._checkpointer = Checkpointer(
             disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
@@ -162,7 +154,7 @@ class MessageStore:
         log.load()
         progress = OpeningProgress(self.notice, self._seconds)
         broken = self._queues.load(
-            lambda count: progress.did(QUEUE_WORK, lambda: f"opening: found {count} queues")
+            lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count)
         )
         recovery = Recovery(
             log,
@@ -178,7 +170,6 @@ class MessageStore:
             progress,
         )
         report = recovery.run()
-        self._multi_dispatch.take_arrived()
         if log.segment_size != configured:
             report.warnings.append(
                 f"the commit log has segments of {log.segment_size} bytes and keeps them; "
@@ -247,25 +238,13 @@ class MessageStore:
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
         try:
-            if self.config.enable_multi_dispatch and any(MARK in message[4] for message in messages):
-                placed = self._multi_dispatch.append_all(messages, now_ms, whole)
-            else:
-                placed = self._appender.append_all(messages, now_ms, whole)
+            placed = self._appender.append_all(messages, now_ms, whole)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; {self._room()}") from error
         self._dispatched_to = self._log.written_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
         return placed
-
-    def take_further_arrivals(self) -> set[tuple[str, int]]:
-        """(topic, queue id) of the further queues that appended messages have named since the last call."""
-        return self._multi_dispatch.take_arrived()
-
-    @property
-    def light_queue_count(self) -> int:
-        """How many light queues there are."""
-        return self._queues.light_count
 
     def _room(self) -> str:
         use = disk_use(self._disk, self._log.next_directory)
@@ -294,7 +273,7 @@ class MessageStore:
             self._dispatched_to = self._raw.dispatched_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
-        return arrived | self._multi_dispatch.take_arrived()
+        return arrived
 
     def drop_unfinished(self) -> None:
         """Forgets what `append_raw` has of a record that is not whole: the log goes on at `written_to`."""
@@ -429,7 +408,10 @@ class MessageStore:
         queue = self._queue(topic, queue_id)
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return None
-        return QUEUE_ENTRY.unpack(queue.read(queue_offset, 1, may_block))
+        entry: Entry = QUEUE_ENTRY.unpack(queue.read(queue_offset, 1, may_block))
+        if entry[2] <= EXT_ADDRESS_MAX:
+            return (*entry[:2], self._ext.tags_code(queue, entry, may_block))
+        return entry
 
     def entries_from(
         self, topic: str, queue_id: int, queue_offset: int, max_count: int, may_block: bool = True
@@ -442,7 +424,11 @@ class MessageStore:
         if queue is None or not queue.min_offset <= queue_offset < queue.max_offset:
             return []
         count = min(max_count, queue.max_offset - queue_offset)
-        return list(QUEUE_ENTRY.iter_unpack(queue.read(queue_offset, count, may_block)))
+        entries: list[Entry] = list(QUEUE_ENTRY.iter_unpack(queue.read(queue_offset, count, may_block)))
+        if any(code <= EXT_ADDRESS_MAX for _, _, code in entries):
+            tags_code = self._ext.tags_code
+            return [(*entry[:2], tags_code(queue, entry, may_block)) for entry in entries]
+        return entries
 
     def store_time_at(self, topic: str, queue_id: int, queue_offset: int, may_block: bool = True) -> int:
         """Store time (epoch ms) of a queue's message; -1 when there is none. WouldBlock as `get_messages`."""
@@ -477,6 +463,7 @@ class MessageStore:
         """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
         self._deleted.add(topic, self._log.written_to)
         self._queues.remove_topic(topic)
+        self._ext.remove_topic(topic)
         self._queues_removed()
 
     def remove_expired_queues(self) -> None:

@@ -20,12 +20,12 @@ class OpeningProgress:
         self._said_s = seconds()
         self._work = 0
 
-    def did(self, work: int, sentence: Callable[[], str]) -> None:
-        """So much has been done, in bytes and what the constants say; `sentence` tells how far it is."""
+    def did(self, work: int, sentence: str, *figures: int) -> None:
+        """So much has been done, in bytes and by the constants; `sentence` has a `{}` for each figure."""
         self._work += work
         if self._work >= _WORK_BETWEEN_LOOKS:
             self._work = 0
             now_s = self._seconds()
             if now_s - self._said_s >= EVERY_S:
                 self._said_s = now_s
-                self._notice(sentence())
+                self._notice(sentence.format(*figures))

@@ -14,6 +14,7 @@ from rocketmq_tx.errors import WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.records import HEAD_BYTES_MAX, properties_of, topic_place
 
 Matches = Callable[[int], bool]
@@ -38,6 +39,7 @@ class PropertyScan:
         self,
         log: CommitLog,
         queue: ConsumeQueue,
+        ext: QueueExt,
         matches: Matches | None,
         wants: Wants,
         verified: Verified,
@@ -52,6 +54,7 @@ class PropertyScan:
         """Where in the log the last record lies that was looked at."""
         self._log = log
         self._queue = queue
+        self._ext = ext
         self._matches = matches
         self._wants = wants
         self._verified = verified
@@ -81,6 +84,7 @@ class PropertyScan:
         """True when no more is to be looked at."""
         log_min, log_end = self._log.min_offset, self._log.written_to
         begin, span = self._span(entries)
+        queue, may_block = self._queue, self._may_block
         matches, wants = self._matches, self._wants
         for start, size, code in entries:
             if self._read_bytes >= READ_BYTES_MAX:
@@ -88,7 +92,9 @@ class PropertyScan:
             if self.records and (len(self.records) >= count_max or self._taken_bytes + size > bytes_max):
                 return True
             self.last_start = start
-            if matches is not None and code > EXT_ADDRESS_MAX and not matches(code):
+            if matches is not None and not matches(
+                code if code > EXT_ADDRESS_MAX else self._ext.tags_code(queue, (start, size, code), may_block)
+            ):
                 pass
             elif size == FILLER_SIZE or not log_min <= start <= log_end - size:
                 self.removed += 1

@@ -22,6 +22,7 @@ from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.multi_dispatch import stands_further_in
 from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
+from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.records import Verdict, examine, facts
 
 
@@ -87,9 +88,11 @@ class Puller:
         log: CommitLog,
         memory_bytes: int,
         notice: Callable[[str], None],
+        ext: QueueExt,
     ) -> None:
         self._config = config
         self._log = log
+        self._ext = ext
         self._memory_bytes = memory_bytes
         self._notice = notice
 
@@ -177,8 +180,11 @@ class Puller:
                     at += index
                     break
                 last_offset = start
-                if matches is not None and code > EXT_ADDRESS_MAX and not matches(code):
-                    continue
+                if matches is not None:
+                    if code <= EXT_ADDRESS_MAX:
+                        code = self._ext.tags_code(queue, (start, size, code), may_block)
+                    if not matches(code):
+                        continue
                 if size == FILLER_SIZE or not log_min <= start <= log_end - size:
                     removed += 1
                     continue
@@ -206,7 +212,7 @@ class Puller:
         hot_bytes = self._memory_bytes * self._config.access_message_in_memory_max_ratio // 100
         first_start = QUEUE_ENTRY.unpack(queue.read(offset, 1, may_block))[0]
         limits = self._limits(log.written_to - first_start > hot_bytes, max_count)
-        scan = PropertyScan(log, queue, matches, wants, verified, may_block)
+        scan = PropertyScan(log, queue, self._ext, matches, wants, verified, may_block)
         end = min(queue.max_offset, offset + _SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES)
         scan.run(offset, end, limits.messages, limits.size_bytes)
         count = len(scan.records)

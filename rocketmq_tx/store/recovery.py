@@ -232,10 +232,9 @@ class Recovery:
         return None if self._queues_damaged else self._end_of_queues()
 
     def _find_queue_ends(self, log_end: int) -> None:
-        done, count = 0, len(self._queues.queues)
-        for queue in self._queues:
-            self._progress.did(QUEUE_WORK, lambda: f"recovering: {done} of {count} queues")
-            done += 1
+        count = len(self._queues.queues)
+        for done, queue in enumerate(self._queues):
+            self._progress.did(QUEUE_WORK, "recovering: looked at {} of {} queues", done, count)
             if not queue.find_end(self._log.min_offset, log_end, self.report.clean):
                 self._queues_damaged = True
 
@@ -320,13 +319,8 @@ class Recovery:
         report.records_withheld.clear()
         self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
-        end = reached = walk_from
+        end, log_end = walk_from, log.segments.end
         doubtful: list[Step] = []
-
-        def how_far() -> str:
-            share = (reached - walk_from) * 100 // (log.segments.end - walk_from)
-            return f"recovering: read the log to {reached} of at most {log.segments.end}, {share}%"
-
         for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
                 doubtful.append(step)
@@ -349,8 +343,11 @@ class Recovery:
             elif step.offset == log.segments.start_of(step.offset):
                 # A segment of nothing, put there by a repair: queues may name what it once held.
                 log.trusted_from = step.offset + step.size
-            reached = step.offset
-            self._progress.did(step.size + RECORD_WORK, how_far)
+            share = (step.offset - walk_from) * 100 // (log_end - walk_from)
+            self._progress.did(
+                step.size + RECORD_WORK,
+                "recovering: read the log to {} of at most {}, {}%", step.offset, log_end, share,
+            )  # fmt: skip
             if not doubtful:
                 end = step.offset + step.size
         if doubtful:

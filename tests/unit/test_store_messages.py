@@ -288,9 +288,10 @@ class GetTests(StoreCase):
         self.assertEqual(result.next_offset, 800)
         self.assertEqual(self.get(0, 900, matches=lambda code: False).next_offset, 900)
 
-    def test_an_address_of_an_ext_file_matches_every_filter(self) -> None:
-        self.store.append_all([message(tags_code=-(1 << 63) + 34)], NOW)
-        self.assertEqual(self.get(0, matches=lambda code: False).count, 1)
+    def test_the_address_of_an_ext_file_that_is_gone_stands_for_the_tags_of_the_record(self) -> None:
+        self.store.append_all([message(tags="A", tags_code=-(1 << 63) + 34)], NOW)
+        self.assertEqual(self.get(0, matches=lambda code: code == tags_code("A")).count, 1)
+        self.assertEqual(self.get(0, matches=lambda code: False).count, 0)
 
     def test_queues_that_lie_apart_are_read_as_well(self) -> None:
         for n in range(6):
