@@ -6,7 +6,7 @@ index_file; `spec/schedule.yaml`, delay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rocketmq_tx.protocol import property_names
 from rocketmq_tx.protocol.java import tags_code
@@ -16,6 +16,7 @@ from rocketmq_tx.store.append import PendingKeys
 from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import FILLER_SIZE
+from rocketmq_tx.store.multi_dispatch import MultiDispatch
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     SHORTEST_RECORD,
@@ -41,39 +42,72 @@ class Dispatcher:
         pending_keys: PendingKeys,
         deleted: DeletedTopics,
         delay_levels_ms: Sequence[int],
+        multi_dispatch: MultiDispatch,
     ) -> None:
         self._queues = queues
         self._pending_keys = pending_keys
         self._deleted = deleted
         self._delay_levels_ms = delay_levels_ms
+        self._multi_dispatch = multi_dispatch
 
     def enter(self, record: RecordFacts, queue: bool, index: bool, fill_gaps: bool) -> bool:
-        """Enters a record into its queue, the index, or both; False when its queue offset is impossible.
+        """Enters a record into its queues, the index, or both; False when its queue offset is impossible.
 
         A number that is taken already is left alone. Numbers left out get filler entries with `fill_gaps`,
         else QueueGap is raised.
         """
         topic = record.topic.decode("utf-8", "replace")
-        if self._deleted.is_gone(topic, record.commit_log_offset):
-            return True
+        is_gone = self._deleted.is_gone(topic, record.commit_log_offset)
         properties = unpack_properties(record.properties)
         if queue and not record.sys_flag & TRANSACTION_NOT_QUEUED:
             entry = (record.commit_log_offset, record.size, self._code(record, topic, properties))
-            if not self._enter_queue(self._queues.get(topic, record.queue_id), record, entry, fill_gaps):
+            own = self._queues.get(topic, record.queue_id) if not is_gone else None
+            if own is not None and not self._enter_queue(own, record.queue_offset, entry, fill_gaps):
                 return False
-        if index and record.sys_flag & TRANSACTION_MASK != TRANSACTION_ROLLBACK:
+            self._enter_further(record.queue_id, properties, entry, fill_gaps)
+        if index and not is_gone and record.sys_flag & TRANSACTION_MASK != TRANSACTION_ROLLBACK:
             keys = index_keys(properties)
             if keys:
                 self._pending_keys.append((topic, keys, record.commit_log_offset, record.store_timestamp))
         return True
+
+    def enter_damaged(self, record: RecordFacts, queue: bool) -> None:
+        """Enters a record that is to be withheld into its queue, so that it keeps its number.
+
+        Its own words count only where they agree with what the queue expects next.
+        """
+        topic = record.topic.decode("utf-8", "replace")
+        known = self._queues.queues.get((topic, record.queue_id))
+        if not queue or known is None or known.max_offset != record.queue_offset:
+            return
+        if self._deleted.is_gone(topic, record.commit_log_offset):
+            return
+        if not record.sys_flag & TRANSACTION_NOT_QUEUED:
+            properties = unpack_properties(record.properties)
+            entry = (record.commit_log_offset, record.size, self._code(record, topic, properties))
+            self._enter_queue(known, record.queue_offset, entry, fill_gaps=False)
+            for further in self._multi_dispatch.entries_of(properties, record.queue_id):
+                light = self._queues.queues.get((further.topic, further.queue_id))
+                if light is not None and light.max_offset == further.queue_offset:
+                    self._enter_queue(light, further.queue_offset, entry, fill_gaps=False)
+
+    def _enter_further(
+        self, queue_id: int, properties: Mapping[str, str], entry: Entry, fill_gaps: bool
+    ) -> None:
+        """Enters a record into the further queues that it names."""
+        for further in self._multi_dispatch.entries_of(properties, queue_id):
+            topic, its_queue_id, number = further
+            if self._deleted.is_gone(topic, entry[0]):
+                continue
+            self._enter_queue(self._queues.get(topic, its_queue_id), number, entry, fill_gaps)
+            self._multi_dispatch.has_arrived(further)
 
     def code_of(self, record: RecordFacts) -> int:
         """The tags code that the record's entry has, as far as the record tells."""
         topic = record.topic.decode("utf-8", "replace")
         return self._code(record, topic, unpack_properties(record.properties))
 
-    def _enter_queue(self, queue: ConsumeQueue, record: RecordFacts, entry: Entry, fill_gaps: bool) -> bool:
-        number = record.queue_offset
+    def _enter_queue(self, queue: ConsumeQueue, number: int, entry: Entry, fill_gaps: bool) -> bool:
         if number < queue.max_offset:
             if number >= queue.min_offset and queue.entry(number)[1] == FILLER_SIZE:
                 queue.replace(number, entry)
@@ -81,7 +115,7 @@ class Dispatcher:
             return True
         if number > queue.max_offset:
             # No checksum covers the number. That many messages must have had room in the log in between.
-            if number - queue.max_offset > (record.commit_log_offset - queue.log_end()) // SHORTEST_RECORD:
+            if number - queue.max_offset > (entry[0] - queue.log_end()) // SHORTEST_RECORD:
                 return False
             if not fill_gaps:
                 raise QueueGap(f"{queue.topic} queue {queue.queue_id} lacks entries before {number}")
@@ -93,7 +127,7 @@ class Dispatcher:
         self._queues.dirty[queue] = None
         return True
 
-    def _code(self, record: RecordFacts, topic: str, properties: dict[str, str]) -> int:
+    def _code(self, record: RecordFacts, topic: str, properties: Mapping[str, str]) -> int:
         """The hash of the tags; in the schedule topic the time of delivery."""
         delay = properties.get(property_names.DELAY, "")
         if topic == SCHEDULE_TOPIC and delay.isdecimal() and int(delay) > 0:

@@ -25,6 +25,7 @@ from rocketmq_tx.store.key_query import KeyQuery, QueryResult
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
+from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
@@ -99,13 +100,22 @@ class MessageStore:
             self._files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, self._pending_keys
         )
         self._deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
-        self._dispatcher = Dispatcher(self._queues, self._pending_keys, self._deleted, config.delay_levels_ms)
         self._appender = Appender(self._log, self._queues, self._pending_keys, store_host)
+        self._multi_dispatch = MultiDispatch(config, self._queues, self._appender)
+        self._dispatcher = Dispatcher(
+            self._queues, self._pending_keys, self._deleted, config.delay_levels_ms, self._multi_dispatch
+        )
         self._ext = QueueExt(self._files, f"{root}/consumequeue_ext", self._log, self._dispatcher.code_of)
         self._puller = Puller(config, self._log, memory_bytes, notice, self._ext)
         self._flusher = LogFlusher(disk, self._log, self._flush_failed)
         self._raw = RawAppender(
-            self._log, self._queues, self._pending_keys, self._deleted, self._dispatcher, self._flusher
+            self._log,
+            self._queues,
+            self._pending_keys,
+            self._deleted,
+            self._dispatcher,
+            self._flusher,
+            self._multi_dispatch,
         )
         self._checkpointer = Checkpointer(
             disk, f"{root}/checkpoint", self._log, self._queues, self._index, self._flusher
@@ -170,6 +180,7 @@ class MessageStore:
             progress,
         )
         report = recovery.run()
+        self._multi_dispatch.take_arrived()
         if log.segment_size != configured:
             report.warnings.append(
                 f"the commit log has segments of {log.segment_size} bytes and keeps them; "
@@ -238,13 +249,25 @@ class MessageStore:
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
         try:
-            placed = self._appender.append_all(messages, now_ms, whole)
+            if self.config.enable_multi_dispatch and any(MARK in message[4] for message in messages):
+                placed = self._multi_dispatch.append_all(messages, now_ms, whole)
+            else:
+                placed = self._appender.append_all(messages, now_ms, whole)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; {self._room()}") from error
         self._dispatched_to = self._log.written_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
         return placed
+
+    def take_further_arrivals(self) -> set[tuple[str, int]]:
+        """(topic, queue id) of the further queues that appended messages have named since the last call."""
+        return self._multi_dispatch.take_arrived()
+
+    @property
+    def light_queue_count(self) -> int:
+        """How many light queues there are."""
+        return self._queues.light_count
 
     def _room(self) -> str:
         use = disk_use(self._disk, self._log.next_directory)
@@ -273,7 +296,7 @@ class MessageStore:
             self._dispatched_to = self._raw.dispatched_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
             self._bound_pending_keys(now_ms)
-        return arrived
+        return arrived | self._multi_dispatch.take_arrived()
 
     def drop_unfinished(self) -> None:
         """Forgets what `append_raw` has of a record that is not whole: the log goes on at `written_to`."""
