@@ -7,9 +7,10 @@ is, how long its files are, and the record that stands where our last one does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import CallRefused, ReplicationStopped, StoreError
@@ -22,14 +23,23 @@ from rocketmq_tx.protocol.headers import (
     CompareLogResponseHeader,
     ViewMessageRequestHeader,
 )
-from rocketmq_tx.replication.log_digest import digest_of, log_stretch
-from rocketmq_tx.replication.sending import Log
+from rocketmq_tx.replication.log_digest import (
+    COMPARED_MAX_BYTES,
+    DigestedLog,
+    damage_from,
+    digest_of,
+    log_stretch,
+)
 
 CALL_TIMEOUT_S = 3.0
 WINDOW_BYTES = 4096
 
 
-class SlaveLog(Log, Protocol):
+Cut = Callable[[str, int], Deferred[Any]]
+"""Drops the log from an offset on, keeping a copy in a file of that name."""
+
+
+class SlaveLog(DigestedLog, Protocol):
     """What is needed of `store.message_store.MessageStore`."""
 
     @property
@@ -51,10 +61,18 @@ class Caller(Protocol):
 class LogComparison:
     """`begin` returns where the stream has to begin, or raises ReplicationStopped with the reason."""
 
+    log = Logger()
+
     def __init__(
-        self, store: SlaveLog, config: MessageStoreConfig, caller: Caller, now_ms: Callable[[], int]
+        self,
+        store: SlaveLog,
+        config: MessageStoreConfig,
+        caller: Caller,
+        now_ms: Callable[[], int],
+        cut: Cut | None = None,
     ) -> None:
         self._store = store
+        self._cut = cut
         self._config = config
         self._caller = caller
         self._now_ms = now_ms
@@ -76,8 +94,39 @@ class LogComparison:
             start = header.min_offset
             header = await self._compare(master, start, end)
         if header.digest is not None and header.digest != self._digest(start, end):
-            raise self._diverged(master, await self._first_difference(master, header, end), "differs from")
+            differs_at = await self._first_difference(master, header, end)
+            for damage in store.damage:
+                if damage.offset <= differs_at < damage.end:
+                    return await self._again_from(master, damage.offset)
+            raise self._diverged(master, differs_at, "differs from")
+        return await self._begin_at_damage(master, header, end)
+
+    # -- what a crash has damaged ----------------------------------------------------------------------------
+
+    async def _begin_at_damage(self, master: str, header: CompareLogResponseHeader, end: int) -> int:
+        """Logs with equal ends differ in their middle where a power cut took bytes of one of them."""
+        ours = self._store.damage
+        for damage in sorted({*ours, *damage_from(header.damage)}):
+            start, stop = damage.offset, min(damage.end, damage.offset + COMPARED_MAX_BYTES, end)
+            if start < max(self._store.min_offset, header.min_offset) or start >= stop:
+                continue
+            if await self._is_equal(master, start, stop):
+                continue
+            if damage not in ours:
+                raise self._diverged(master, start, "has what a crash has taken from")
+            return await self._again_from(master, start)
         return end
+
+    async def _again_from(self, master: str, offset: int) -> int:
+        """What is behind the damage stands in the master's log as well, so it can be copied again."""
+        if self._cut is None:
+            raise self._diverged(master, offset, "has lost to a crash what is in")
+        await self._cut(f"damaged-from-{offset}.log", offset)
+        self.log.warn(
+            "a crash has damaged the log of this slave, it is copied again from there: offset={offset}"
+            " master={master}", offset=offset, master=master,
+        )  # fmt: skip
+        return self._store.written_to
 
     # -- a master of ours ------------------------------------------------------------------------------------
 
@@ -132,6 +181,12 @@ class LogComparison:
         last = store.last_record_at
         if last >= max(min_offset, store.min_offset):
             await self._check_record(master, last, store.record_at(last))
+        for damage in store.damage:
+            if damage.offset >= max(min_offset, store.min_offset):
+                answer = await self._view(master, damage.offset)
+                whole = answer.code == ResponseCode.SUCCESS and answer.body
+                if whole and store.log_bytes(damage.offset, len(answer.body)) != answer.body:
+                    return await self._again_from(master, damage.offset)
         return store.written_to
 
     async def _check_record(self, master: str, offset: int, ours: bytes) -> None:

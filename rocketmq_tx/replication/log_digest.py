@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rocketmq_tx.errors import RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.headers import CompareLogRequestHeader, CompareLogResponseHeader
 from rocketmq_tx.remoting.registry import Reply, serves
+from rocketmq_tx.replication.sending import Log
 from rocketmq_tx.runtime.threads import OffReactor
+from rocketmq_tx.store.recovery import Damage
 
 if TYPE_CHECKING:
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.replication.sending import Log
 
 COMPARED_MAX_BYTES = 65536
 """Of one request; a slave asks for less."""
+DAMAGE_MAX = 50
+"""So many damaged stretches are told of."""
 _COLD_READS_MAX = 3
 
 
@@ -38,6 +41,24 @@ def log_stretch(store: Log, start: int, end: int, may_block: bool = True) -> byt
     return b"".join(parts)
 
 
+def damage_text(damage: Sequence[Damage]) -> str:
+    """How a header names stretches: `offset+size`, separated by commas."""
+    return ",".join(f"{each.offset}+{each.size}" for each in damage[:DAMAGE_MAX])
+
+
+def damage_from(text: str | None) -> list[Damage]:
+    """The stretches that a header names. ValueError."""
+    parts = (each.partition("+") for each in (text or "").split(",") if each)
+    return [Damage(int(offset), int(size)) for offset, _, size in parts]
+
+
+class DigestedLog(Log, Protocol):
+    """What is needed of `store.message_store.MessageStore`."""
+
+    @property
+    def damage(self) -> Sequence[Damage]: ...
+
+
 class LogDigests:
     """Reads without holding up anybody: what is not in memory is warmed in a thread.
 
@@ -45,7 +66,10 @@ class LogDigests:
     """
 
     def __init__(
-        self, store: Log, off_reactor: OffReactor, asked_by: Callable[[Peer], object] = lambda peer: None
+        self,
+        store: DigestedLog,
+        off_reactor: OffReactor,
+        asked_by: Callable[[Peer], object] = lambda peer: None,
     ) -> None:
         self._store = store
         self._off_reactor = off_reactor
@@ -67,6 +91,7 @@ class LogDigests:
             max_offset=store.written_to,
             file_bytes=store.segment_size,
             digest=None if data is None else digest_of(data),
+            damage=damage_text(store.damage) or None,
         )
         return Reply(header=answer)
 

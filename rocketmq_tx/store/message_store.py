@@ -32,7 +32,7 @@ from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
-from rocketmq_tx.store.recovery import Recovery, RecoveryReport
+from rocketmq_tx.store.recovery import Damage, Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
 from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
 from rocketmq_tx.store.time_search import TimeSearch
@@ -95,6 +95,8 @@ class MessageStore:
         self._root = root
         self._lock: Lock | None = None
         self._dispatched_to = 0
+        self.damage: list[Damage] = []
+        """What recovery found damaged between records that are not."""
         self._pending_keys: PendingKeys = []
         self._index = MessageIndex(
             self._files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, self._pending_keys
@@ -180,6 +182,7 @@ class MessageStore:
             progress,
         )
         report = recovery.run()
+        self.damage = report.damage
         self._multi_dispatch.take_arrived()
         if log.segment_size != configured:
             report.warnings.append(

@@ -25,6 +25,17 @@ from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
 
 
+class Damage(NamedTuple):
+    """A stretch of the log that is no whole record, before one that is."""
+
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+
 @attrs.define
 class RecoveryReport:
     """What opening found and did; `warnings` are sentences for the operator."""
@@ -35,6 +46,7 @@ class RecoveryReport:
     queue_count: int = 0
     records_walked: int = 0
     records_withheld: list[int] = attrs.field(factory=list)
+    damage: list[Damage] = attrs.field(factory=list)
     bytes_walked: int = 0
     rebuilt: bool = False
     warnings: list[str] = attrs.field(factory=list)
@@ -290,6 +302,7 @@ class Recovery:
 
     def _withheld(self, step: Step) -> None:
         self.report.records_withheld.append(step.offset)
+        self.report.damage.append(Damage(step.offset, step.size))
         self._damage.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
 
     def _begins_record(self, offset: int) -> bool:
@@ -317,6 +330,7 @@ class Recovery:
         log, report = self._log, self.report
         report.records_walked = report.bytes_walked = 0
         report.records_withheld.clear()
+        report.damage.clear()
         self._damage.clear()
         log.trusted_from = walk_from if self._check_crc else log.segments.end
         end, log_end = walk_from, log.segments.end

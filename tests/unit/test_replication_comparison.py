@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -71,8 +72,43 @@ class ComparisonCase(SynchronousTestCase):
 
     def begin(self, pair: Pair) -> Deferred[int]:
         self.caller = self.master_type(pair.master)
-        comparison = LogComparison(pair.slave, pair.slave.config, self.caller, lambda: NOW)
+        comparison = LogComparison(pair.slave, pair.slave.config, self.caller, lambda: NOW, self.cut(pair))
         return Deferred.fromCoroutine(comparison.begin(MASTER))
+
+    def cut(self, pair: Pair) -> Callable[[str, int], Deferred[Any]]:
+        def cut(name: str, offset: int) -> Deferred[Any]:
+            pair.slave.keep_tail(f"/store/cut/{name}", offset)
+            return succeed(pair.slave.cut_tail(offset, NOW))
+
+        return cut
+
+    def with_damage(self, *whose: str, record: int = 2) -> Pair:
+        """Both have 60 messages; a power cut took some bytes of a record of the slave, the master or both."""
+        pair = self.diverged(60, 0)
+        self.damaged_at, size, _ = pair.master.entry_at("T", 0, record) or self.fail("no such message")
+        pairs = {"master": pair.master_disk, "slave": pair.slave_disk}
+        for name in whose:
+            disk = pairs[name].after_kill()
+            path = "/store/commitlog/" + "0" * 20
+            disk.nodes[path].content[self.damaged_at + size // 2 : self.damaged_at + size] = bytes(
+                size - size // 2
+            )
+            setattr(pair, name, open_store(disk))
+            setattr(pair, f"{name}_disk", disk)
+        return pair
+
+    def assertMended(self, pair: Pair) -> None:
+        """The slave goes on where the damage was; what was behind it is kept in a file."""
+        before = pair.slave.written_to
+        self.assertEqual(pair.slave.damage[0].offset, self.damaged_at)
+        kept = pair.slave.log_bytes(self.damaged_at, before)
+        self.assertEqual(self.successResultOf(self.begin(pair)), self.damaged_at)
+        self.assertEqual(pair.slave.written_to, self.damaged_at)
+        self.assertEqual(pair.slave_disk.content(f"/store/cut/damaged-from-{self.damaged_at}.log"), kept)
+        pair.connect(begin=self.damaged_at).pump(100_000)
+        self.assertEqual(pair.slave.written_to, pair.master.written_to)
+        self.assertEqual(*pair.logs())
+        self.assertEqual(pair.queues(pair.slave), pair.queues(pair.master))
 
     def assertStopped(self, pair: Pair, *parts: str) -> str:
         before = pair.slave.written_to
@@ -143,6 +179,27 @@ class OursTests(ComparisonCase):
         pair.slave = open_store(MemoryDisk(), mapped_file_size_commit_log=2 * SEGMENT)
         self.assertStopped(pair, f"mappedFileSizeCommitLog={SEGMENT}")
 
+    def test_what_a_crash_took_from_the_slave_is_copied_again(self) -> None:
+        for record in (2, 18):  # far from the end, and within what is compared anyway
+            self.assertMended(self.with_damage("slave", record=record))
+
+    def test_what_a_crash_took_from_the_master_stops_the_slave_that_has_it(self) -> None:
+        self.assertStopped(
+            self.with_damage("master"),
+            f"has what a crash has taken from that of its master {MASTER} at offset",
+        )
+
+    def test_what_is_damaged_alike_on_both_stops_nobody(self) -> None:
+        pair = self.with_damage("master", "slave")
+        self.assertEqual(len(pair.slave.damage), 1)
+        self.assertEqual(self.successResultOf(self.begin(pair)), pair.slave.written_to)
+
+    def test_who_cannot_cut_its_log_says_what_it_lost(self) -> None:
+        pair = self.with_damage("slave")
+        comparison = LogComparison(pair.slave, pair.slave.config, OurMaster(pair.master), lambda: NOW)
+        begun = Deferred.fromCoroutine(comparison.begin(MASTER))
+        self.assertIn("has lost to a crash", str(self.failureResultOf(begun, ReplicationStopped).value))
+
     def test_a_master_that_cannot_answer_now_is_asked_again_later(self) -> None:
         pair = Pair()
         comparison = LogComparison(pair.slave, pair.slave.config, Refusing(), lambda: NOW)
@@ -188,6 +245,9 @@ class ApacheTests(ComparisonCase):
         pair = Pair()
         pair.slave = open_store(MemoryDisk(), mapped_file_size_commit_log=2 * SEGMENT)
         self.assertStopped(pair, f"mappedFileSizeCommitLog={SEGMENT}")
+
+    def test_what_a_crash_took_from_the_slave_is_copied_again(self) -> None:
+        self.assertMended(self.with_damage("slave"))
 
     def test_a_short_log_is_copied_from_its_beginning(self) -> None:
         pair = Pair()

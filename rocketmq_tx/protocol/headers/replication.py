@@ -22,3 +22,5 @@ class CompareLogResponseHeader(Header):
     file_bytes: int = long_integer("fileBytes", required=True)
     digest: str | None = string("digest", default=None)
     """BLAKE2b of 16 bytes, as hex."""
+    damage: str | None = string("damage", default=None)
+    """What a crash has taken from the middle of the master's log: `offset+size`, separated by commas."""
