@@ -2,7 +2,8 @@
 
 What is delivered twice is a nuisance, what is never delivered is lost. So the file may lag behind (a crash
 then repeats what was delivered since it was written), and it never runs ahead of the log: it is written only
-when the messages that it calls delivered are on disk. Facts: `spec/schedule.yaml` (delay.persistence).
+when the messages that it calls delivered are on disk. Nor does a slave's copy of its master's table, which
+counts when the slave's log has come as far. Facts: `spec/schedule.yaml` (delay.persistence), `spec/ha.yaml`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ from rocketmq_tx.runtime.threads import OffReactor
 
 
 class DelayProgress:
-    """The queue offset of the next message to deliver, by level (from 1 on)."""
+    """The queue offset of the next message to deliver, by level (from 1 on).
 
-    def __init__(self) -> None:
+    `log_end` tells where this broker's log ends.
+    """
+
+    def __init__(self, log_end: Callable[[], int]) -> None:
+        self._log_end = log_end
+        self._masters: tuple[dict[int, int], int] | None = None
+        """A table of the master that does not count yet, and the log that it tells of."""
         self._offsets: dict[int, int] = {}
         self.changes = 0
         """Grows with every change, so that a writer knows whether there is anything to write."""
@@ -40,9 +47,37 @@ class DelayProgress:
             self.changes += 1
 
     def replace(self, table: DelayOffsetSerializeWrapper) -> None:
-        """Takes the table of a file, or of a master."""
-        self._offsets = dict(table.offset_table)
-        self.changes += 1
+        """Takes the table of a file."""
+        self._take(dict(table.offset_table))
+
+    def follow(self, table: DelayOffsetSerializeWrapper, masters_log_end: int) -> None:
+        """On a slave: its master's table, and where the master's log ended afterwards.
+
+        The table counts when this log has come there: what it calls delivered may be on its way. One that
+        waits for that is not replaced by a newer one, or a slave that stays behind would never take any.
+        """
+        self._take_reached()
+        if self._masters is None:
+            self._masters = (dict(table.offset_table), masters_log_end)
+            self._take_reached()
+
+    def lead(self) -> None:
+        """This broker begins to deliver. What only the master's log says is delivered comes once more."""
+        self._take_reached()
+        if self._masters is not None:
+            table, _ = self._masters
+            self._masters = None
+            self._take({level: min(offset, table.get(level, 0)) for level, offset in self._offsets.items()})
+
+    def _take_reached(self) -> None:
+        if self._masters is not None and self._log_end() >= self._masters[1]:
+            self._take(self._masters[0])
+            self._masters = None
+
+    def _take(self, offsets: dict[int, int]) -> None:
+        if offsets != self._offsets:
+            self._offsets = offsets
+            self.changes += 1
 
     def snapshot(self) -> DelayOffsetSerializeWrapper:
         """The table as GET_ALL_DELAY_OFFSET answers it and the file holds it; a copy, for any thread."""

@@ -43,7 +43,7 @@ class RedeliverySide:
         now_ms: Callable[[], int],
     ) -> None:
         reads = WarmReads(store, off_reactor(reactor))
-        self.progress = DelayProgress()
+        self.progress = DelayProgress(lambda: store.written_to)
         self.progress_file = DelayProgressFile(
             self.progress,
             delay_offset_file,

@@ -157,6 +157,7 @@ class ScheduleService(Service):
         )
 
     def _begin(self) -> None:
+        self._progress.lead()
         self._base_ms = self._now_ms() - self._reactor.seconds() * 1000
         configured = len(self._config.delay_levels_ms)
         waiting = [queue_id + 1 for topic, queue_id in self._store.queues() if topic == SCHEDULE_TOPIC]

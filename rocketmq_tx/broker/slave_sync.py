@@ -2,7 +2,8 @@
 
 Every ten seconds, and at once when the master of this project says that something has changed. Topics and
 groups replace ours when their data version differs; consumer offsets are merged, the higher one wins, since
-consumers may have gone on here while the master was away. Facts: `spec/ha.yaml` (metadata_sync).
+consumers may have gone on here while the master was away. The progress of delays comes with the end of the
+master's log, asked for behind it: so much of the log it tells of. Facts: `spec/ha.yaml` (metadata_sync).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.topics import TopicTable
-from rocketmq_tx.errors import CallRefused, RocketMQError
+from rocketmq_tx.errors import BodyError, CallRefused, RocketMQError
 from rocketmq_tx.protocol.bodies import (
     ConsumerOffsetSerializeWrapper,
     DelayOffsetSerializeWrapper,
+    KVTable,
     SubscriptionGroupWrapper,
     TopicConfigSerializeWrapper,
 )
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
 PERIOD_S = 10.0
 FIRST_AFTER_S = 3.0
 CALL_TIMEOUT_S = 3.0
+LOG_END = "commitLogMaxOffset"
+"""Among the runtime figures of a broker, Apache's as well."""
 
 
 class DelayTable(Protocol):
     """What is needed of `broker.delay_progress.DelayProgress`."""
 
-    def replace(self, table: DelayOffsetSerializeWrapper) -> None: ...
+    def follow(self, table: DelayOffsetSerializeWrapper, masters_log_end: int) -> None: ...
 
 
 class SlaveSync(Periodic):
@@ -59,6 +63,8 @@ class SlaveSync(Periodic):
     ) -> None:
         super().__init__(reactor, PERIOD_S, self._take_all, "tables of the master", FIRST_AFTER_S)
         self._caller = caller
+        self._delays = delays
+        self._delay_table: DelayOffsetSerializeWrapper | None = None
         self._master: str | None = None
         self._problem: str | None = None
         self._steps: list[tuple[RequestCode, Callable[[bytes], object]]] = [
@@ -70,10 +76,8 @@ class SlaveSync(Periodic):
                 RequestCode.GET_ALL_CONSUMER_OFFSET,
                 lambda body: offsets.merge_higher(ConsumerOffsetSerializeWrapper.from_bytes(body)),
             ),
-            (
-                RequestCode.GET_ALL_DELAY_OFFSET,
-                lambda body: delays.replace(DelayOffsetSerializeWrapper.from_bytes(body)),
-            ),
+            (RequestCode.GET_ALL_DELAY_OFFSET, self._take_delays),
+            (RequestCode.GET_BROKER_RUNTIME_INFO, self._take_log_end),
             (
                 RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG,
                 lambda body: groups.adopt(SubscriptionGroupWrapper.from_bytes(body)),
@@ -94,7 +98,18 @@ class SlaveSync(Periodic):
     def _take_all(self) -> Deferred[None] | None:
         return None if self._master is None else Deferred.fromCoroutine(self._take_from(self._master))
 
+    def _take_delays(self, body: bytes) -> None:
+        self._delay_table = DelayOffsetSerializeWrapper.from_bytes(body)
+
+    def _take_log_end(self, body: bytes) -> None:
+        text = KVTable.from_bytes(body).table.get(LOG_END, "")
+        if not text.isdecimal():
+            raise BodyError(f"{LOG_END} is no number: {text!r}")
+        if self._delay_table is not None:
+            self._delays.follow(self._delay_table, int(text))
+
     async def _take_from(self, master: str) -> None:
+        self._delay_table = None
         problems = []
         for code, take in self._steps:
             try:

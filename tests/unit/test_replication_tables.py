@@ -18,6 +18,7 @@ from rocketmq_tx.protocol.bodies import (
     BrokerData,
     ClusterInfo,
     DataVersion,
+    KVTable,
     SubscriptionGroupConfig,
     TopicConfig,
 )
@@ -39,13 +40,17 @@ class Tables:
         self.topics = TopicTable(broker, self.topics_file, lambda: now_ms)
         self.groups = SubscriptionGroupTable(broker, self.groups_file, lambda: now_ms)
         self.offsets = ConsumerOffsets()
-        self.delays = DelayProgress()
+        self.log_end = 0
+        self.delays = DelayProgress(lambda: self.log_end)
 
     def answers(self) -> dict[int, bytes]:
         return {
             RequestCode.GET_ALL_TOPIC_CONFIG: self.topics.snapshot().to_bytes(),
             RequestCode.GET_ALL_CONSUMER_OFFSET: self.offsets.snapshot().to_bytes(),
             RequestCode.GET_ALL_DELAY_OFFSET: self.delays.snapshot().to_bytes(),
+            RequestCode.GET_BROKER_RUNTIME_INFO: KVTable(
+                table={"commitLogMaxOffset": str(self.log_end)}
+            ).to_bytes(),
             RequestCode.GET_ALL_SUBSCRIPTIONGROUP_CONFIG: self.groups.snapshot().to_bytes(),
         }
 
@@ -87,15 +92,15 @@ class SlaveSyncTests(SynchronousTestCase):
     def answer(self) -> None:
         self.network.brokers[MASTER] = self.master.answers()
 
-    def test_a_known_master_is_asked_for_all_four_at_once_and_then_every_ten_seconds(self) -> None:
+    def test_a_known_master_is_asked_for_everything_at_once_and_then_every_ten_seconds(self) -> None:
         self.answer()
         self.sync.master_is(MASTER)
-        self.assertEqual([code for _, code in self.network.asked], [21, 43, 45, 201])
+        self.assertEqual([code for _, code in self.network.asked], [21, 43, 45, 28, 201])
         self.sync.master_is(MASTER)
         self.clock.advance(9.9)
-        self.assertEqual(len(self.network.asked), 4)
+        self.assertEqual(len(self.network.asked), 5)
         self.clock.advance(0.2)
-        self.assertEqual(len(self.network.asked), 8)
+        self.assertEqual(len(self.network.asked), 10)
 
     def test_without_a_master_nobody_is_asked(self) -> None:
         self.clock.advance(20)
@@ -143,6 +148,54 @@ class SlaveSyncTests(SynchronousTestCase):
         self.sync.master_is(MASTER)
         self.assertEqual(self.slave.delays.offset(3), 12)
 
+    def test_the_progress_of_delays_counts_when_the_log_has_come_as_far(self) -> None:
+        """What the master has delivered may not be here yet: were it promoted now, it would be lost."""
+        self.master.delays.delivered_to(3, 12)
+        self.master.log_end = 1000
+        self.slave.delays.delivered_to(3, 10)
+        self.slave.log_end = 999
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertEqual(self.slave.delays.offset(3), 10)
+
+        self.master.delays.delivered_to(3, 20)
+        self.master.log_end = 2000
+        self.answer()
+        self.clock.advance(10.1)
+        self.assertEqual(self.slave.delays.offset(3), 10)
+        self.slave.log_end = 1000
+        self.clock.advance(10.1)
+        self.assertEqual(
+            self.slave.delays.offset(3), 12, "a slave that stays behind takes what it has reached"
+        )
+        self.slave.log_end = 2000
+        self.clock.advance(10.1)
+        self.assertEqual(self.slave.delays.offset(3), 20)
+
+    def test_a_slave_that_is_promoted_before_that_delivers_once_more_rather_than_never(self) -> None:
+        self.master.delays.delivered_to(2, 12)
+        self.master.delays.delivered_to(3, 12)
+        self.master.log_end = 1000
+        self.slave.delays.delivered_to(2, 15)  # from before its log was cut
+        self.slave.delays.delivered_to(3, 10)
+        self.slave.delays.delivered_to(4, 1)
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.slave.delays.lead()
+        self.assertEqual([self.slave.delays.offset(level) for level in (2, 3, 4)], [12, 10, 0])
+
+    def test_a_master_that_does_not_say_where_its_log_ends_moves_no_progress(self) -> None:
+        self.master.delays.delivered_to(3, 12)
+        for body in (KVTable(table={"commitLogMaxOffset": "-"}).to_bytes(), KVTable().to_bytes(), None):
+            self.answer()
+            if body is None:
+                del self.network.brokers[MASTER][RequestCode.GET_BROKER_RUNTIME_INFO]
+            else:
+                self.network.brokers[MASTER][RequestCode.GET_BROKER_RUNTIME_INFO] = body
+            self.sync.master_is(MASTER)
+            self.clock.advance(10.1)
+            self.assertEqual(self.slave.delays.offset(3), 0)
+
     def test_one_table_that_fails_keeps_none_of_the_others(self) -> None:
         self.master.groups.put(SubscriptionGroupConfig(group_name="readers"))
         self.answer()
@@ -156,7 +209,7 @@ class SlaveSyncTests(SynchronousTestCase):
         self.answer()
         self.sync.master_is(MASTER)
         self.assertIsNone(self.sync.tables_changed(None, None, None))
-        self.assertEqual(len(self.network.asked), 8)
+        self.assertEqual(len(self.network.asked), 10)
 
 
 class FakeSlavePeer:
