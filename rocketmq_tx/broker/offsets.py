@@ -8,7 +8,7 @@ spec/bodies.yaml (ConsumerOffsetSerializeWrapper).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
 
@@ -71,6 +71,13 @@ class ConsumerOffsets:
         for key in keys:
             del self._table[key]
             self._changes += 1
+
+    def lower_to(self, end_of: Callable[[str, int], int]) -> None:
+        """The end of the log was cut off: nobody has come further than a queue (topic, queue id) reaches."""
+        for (topic, group), queues in self._table.items():
+            for queue_id, offset in queues.items():
+                if offset > end_of(topic, queue_id):
+                    self.commit(group, topic, queue_id, end_of(topic, queue_id))
 
     # -- keeping -------------------------------------------------------------------------------------------
 

@@ -13,11 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.set_members import members_of_set
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.errors import RocketMQError
-from rocketmq_tx.protocol.bodies import ClusterInfo, ConsumerOffsetSerializeWrapper
+from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.names import MASTER_ID
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import within
 
@@ -68,7 +70,12 @@ class OffsetsReturn(Service):
 
     async def _ask_all(self) -> None:
         if self._waiting is None:
-            self._waiting = await self._slaves()
+            members = await members_of_set(self._caller, self._name_servers(), self._broker)
+            self._waiting = (
+                None
+                if members is None
+                else {address for address, broker_id in members.items() if broker_id != MASTER_ID}
+            )
         waiting = self._waiting
         if waiting is None:
             return
@@ -86,21 +93,6 @@ class OffsetsReturn(Service):
                 )
         if not waiting and self._again.running:
             self._again.stopService()
-
-    async def _slaves(self) -> set[str] | None:
-        """Addresses of the slaves of our name that NameServers know; None when no NameServer answers."""
-        found: set[str] | None = None
-        for name_server in self._name_servers():
-            body = await self._ask(name_server, RequestCode.GET_BROKER_CLUSTER_INFO)
-            if body is None:
-                continue
-            found = found or set()
-            brokers = ClusterInfo.from_bytes(body).broker_addr_table.get(self._broker.broker_name)
-            if brokers is not None and brokers.cluster == self._broker.broker_cluster_name:
-                found.update(
-                    address for broker_id, address in brokers.broker_addrs.items() if int(broker_id) != 0
-                )
-        return found
 
     async def _ask(self, address: str, code: RequestCode) -> bytes | None:
         try:

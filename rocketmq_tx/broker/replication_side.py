@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.offsets_return import OffsetsReturn
+from rocketmq_tx.broker.on_demand import OnDemand
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.slave_sync import DelayTable, SlaveSync
@@ -18,10 +19,9 @@ from rocketmq_tx.broker.table_news import TableNews
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import ConnectionObserver
-from rocketmq_tx.replication.follower import Follower
+from rocketmq_tx.replication.follower import Comparison, Follower
 from rocketmq_tx.replication.listener import SlaveListener
 from rocketmq_tx.replication.log_comparison import LogComparison
 from rocketmq_tx.replication.log_digest import LogDigests
@@ -61,7 +61,10 @@ class ReplicationSide:
         now_ms: WallClock,
     ) -> None:
         config, server = settings.store, settings.server
-        self._is_slave = config.broker_role is BrokerRole.SLAVE
+        self._config = config
+        self._slaves = slaves
+        self.master_address: str | None = None
+        """Of whom a NameServer, or the master itself, has told that it is the master; for requests."""
         self._store = store
         self._arrivals = arrivals
         self._appended = appended
@@ -77,26 +80,62 @@ class ReplicationSide:
         self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
         self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
         self._sync = SlaveSync(topics, groups, offsets, delays, caller, reactor)
+        self._comparison = LogComparison(store, config, caller, now_ms)
         self._follower = Follower(
             store,
             config,
             flushes,
-            LogComparison(store, config, caller, now_ms),
+            self._comparison,
             self._append,
             registration.register_all,
             reactor,
         )
-        if self._is_slave:
-            registration.master_observers.append(self._master_is)
-            caller.connections.registry.add(self._sync)
+        registration.master_observers.append(self.master_is)
+        caller.connections.registry.add(self._sync)
+        self._as_master = OnDemand("port for slaves", self._is_master, [self._listening])
+        self._as_slave = OnDemand("replication", lambda: not self._is_master(), [self._sync, self._follower])
+
+    def _is_master(self) -> bool:
+        return self._config.broker_role.is_master
 
     def before_clients(self) -> list[IService]:
         """Started before anybody can connect, stopped when nobody can any more."""
-        return [] if self._is_slave else [self._listening, self._return]
+        return [self._as_master, OnDemand("offsets of slaves", self._is_master, [self._return])]
 
     def after_registration(self) -> list[IService]:
         """Started last, stopped first."""
-        return [self._sync, self._follower] if self._is_slave else []
+        return [self._as_slave]
+
+    # -- another role ----------------------------------------------------------------------------------------
+
+    def listen(self) -> Deferred[None]:
+        """Opens the port for slaves; StartError."""
+        return self._as_master.begin()
+
+    def stop_listening(self) -> Deferred[None]:
+        """Closes it, and the connections of slaves."""
+        return self._as_master.end().addCallback(lambda _: self._slaves.begin_anew())
+
+    def follow(self) -> Deferred[None]:
+        """Begins to take log and tables of the master."""
+        return self._as_slave.begin()
+
+    def stop_following(self) -> Deferred[None]:
+        """Ends it: fires when nothing is taken and acknowledged any more."""
+        return self._as_slave.end()
+
+    @property
+    def is_following(self) -> bool:
+        """Whether there is a connection to the master."""
+        return self._follower.is_following
+
+    def take_tables(self) -> Deferred[None]:
+        """Asks the master for its tables, now; fires when that was tried."""
+        return self._sync.take_now()
+
+    def before_following(self, wrap: Callable[[LogComparison], Comparison]) -> None:
+        """Puts something before the comparison of logs."""
+        self._follower.comparison = wrap(self._comparison)
 
     def handlers(self) -> list[object]:
         return [self._digests]
@@ -104,7 +143,11 @@ class ReplicationSide:
     def observers(self) -> list[ConnectionObserver]:
         return [self._news]
 
-    def _master_is(self, address: str, ha_address: str | None) -> None:
+    def master_is(self, address: str, ha_address: str | None) -> None:
+        """Where the master serves requests and where it replicates. A master has none."""
+        if self._is_master():
+            return
+        self.master_address = address
         self._follower.master_is(address, ha_address)
         self._sync.master_is(address)
 

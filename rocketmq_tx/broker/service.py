@@ -19,6 +19,7 @@ from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.config_file import PropertiesFile
+from rocketmq_tx.broker.failover_side import FailoverSide
 from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.light_offsets import LightOffsetFile
@@ -240,6 +241,27 @@ class BrokerParts:
             self.reactor,
             self.now_ms,
         )
+        self.failover = FailoverSide(
+            settings,
+            self.disk,
+            self.table_file("epochs.json"),
+            self.store,
+            self.store_service,
+            self.flushes,
+            self.slaves,
+            self.offsets,
+            self.tables_service.save_offsets,
+            self.replication,
+            identity,
+            self.registration,
+            [
+                self.redelivery.schedule.role_changed,
+                self.timers.role_changed,
+                self.scanned_sends.settings_changed,
+            ],
+            self.caller,
+            self.reactor,
+        )
         config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
         registry = Registry(
             self.send_handler,
@@ -258,6 +280,7 @@ class BrokerParts:
             *self.transactions.handlers(),
             *self.redelivery.handlers,
             *self.replication.handlers(),
+            *self.failover.handlers(),
         )
         self.connections = Connections(
             self.reactor,
@@ -288,6 +311,7 @@ class BrokerParts:
 
             address_server.append(AddressServer(self.settings.broker, self.reactor))
         return OrderedServices(
+            *self.failover.before_all(),
             self.store_service,  # recovery is over before anybody can connect; closed last
             self.tables_service,
             self.redelivery.schedule,
@@ -295,6 +319,7 @@ class BrokerParts:
             self.caller,
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener
+            *self.failover.before_clients(),
             *self.replication.before_clients(),  # senders wait for slaves as long as there are senders
             *self.transactions.services(),
             *self.reading.services(),

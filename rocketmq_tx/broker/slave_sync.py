@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
@@ -94,6 +94,10 @@ class SlaveSync(Periodic):
     def tables_changed(self, peer: Peer, frame: Frame, header: None) -> None:
         """The master says, unasked, that there is something new."""
         self.run_now()
+
+    def take_now(self) -> Deferred[None]:
+        """Takes everything, whatever the periodic rounds do; fires when that was tried."""
+        return self._take_all() or succeed(None)
 
     def _take_all(self) -> Deferred[None] | None:
         return None if self._master is None else Deferred.fromCoroutine(self._take_from(self._master))

@@ -27,6 +27,7 @@ from rocketmq_tx.runtime.threads import Runner
 from rocketmq_tx.store.flush import is_flush_due
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
+from rocketmq_tx.store.tail_cut import KeptTail
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -67,6 +68,7 @@ class StoreService(Service):
         self._index_problem: str | None = None
         self._rarely = Rarely(reactor)
         self._all_flushed_s = reactor.seconds()
+        self._cutting: Deferred[Any] | None = None
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
@@ -137,6 +139,46 @@ class StoreService(Service):
 
     def _range_of(self, queue: tuple[str, int]) -> tuple[int, int]:
         return self._store.queue_offsets(*queue)
+
+    def cut_tail(self, name: str, offset: int) -> Deferred[KeptTail]:
+        """Keeps the log from a boundary on in a file of that name, in the folder `cut`, then drops it.
+
+        Nothing is appended meanwhile; who calls has seen to that. StoreError: the broker has to start again.
+        Goes on when nobody waits for it any more.
+        """
+        cutting = self._cutting = Deferred.fromCoroutine(self._cut_tail(name, offset))
+        told: Deferred[KeptTail] = Deferred()
+
+        def tell(result: Any) -> None:
+            self._cutting = None
+            if not told.called:
+                told.callback(result)  # a Failure takes the errback chain
+
+        cutting.addBoth(tell)
+        return told
+
+    def not_cutting(self) -> Deferred[None]:
+        """Fires when no end of the log is being cut."""
+        over: Deferred[None] = Deferred()
+        if self._cutting is None:
+            over.callback(None)
+        else:
+            self._cutting.addBoth(lambda _: over.callback(None))
+        return over
+
+    async def _cut_tail(self, name: str, offset: int) -> KeptTail:
+        stopping = [job.stopService() for job in self._jobs if job.running]
+        await DeferredList([each for each in stopping if each is not None])
+        if self._bite is not None:
+            self._bite.cancel()
+            self._bite = None
+        await self._flushes.when_idle()
+        kept = self._store.keep_tail(self._config.below_root("cut", name), offset)
+        self._store.cut_tail(offset, self._now_ms())
+        self._flushes.log_was_cut()
+        for job in self._jobs:
+            job.startService()
+        return kept
 
     def notice(self, sentence: str) -> None:
         """What the store has to say to an operator: once a minute what differs in figures only."""

@@ -53,6 +53,10 @@ class TablesService(Service):
         saved = self._offsets.stopService() or succeed(None)
         return saved.addCallback(lambda _: self._save_all())
 
+    def save_offsets(self) -> None:
+        """Writes the consumers' offsets in this turn; StoreError."""
+        self._offset_file.save_now()
+
     def _save_again(self) -> None:
         self._topics.save_again()
         self._groups.save_again()

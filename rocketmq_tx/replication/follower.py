@@ -8,7 +8,7 @@ no master known ---> compare ---> connect ---> follow ---> (connection lost) ---
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -25,7 +25,7 @@ from rocketmq_tx.errors import ConnectFailed, RemotingError, ReplicationStopped,
 from rocketmq_tx.remoting.addresses import parse_address
 from rocketmq_tx.replication.following import FLUSH_TIMEOUT_S, Append, Flushes, MasterConnection
 from rocketmq_tx.replication.listener import look_interval_s
-from rocketmq_tx.replication.log_comparison import LogComparison, SlaveLog
+from rocketmq_tx.replication.log_comparison import SlaveLog
 from rocketmq_tx.runtime.periodic import Periodic
 
 FIRST_PAUSE_S = 0.5
@@ -33,6 +33,12 @@ LONGEST_PAUSE_S = 5.0
 STOPPED_PAUSE_S = 30.0
 """How often a slave whose log differs looks whether somebody has mended that."""
 CONNECT_TIMEOUT_S = 3.0
+
+
+class Comparison(Protocol):
+    """What is needed of `log_comparison.LogComparison`."""
+
+    async def begin(self, master: str) -> int: ...
 
 
 class NoMaster(RemotingError):
@@ -49,7 +55,7 @@ class Follower(Service):
         store: SlaveLog,
         config: MessageStoreConfig,
         flushes: Flushes,
-        comparison: LogComparison,
+        comparison: Comparison,
         append: Append,
         look_for_master: Callable[[], object],
         reactor: Any,
@@ -58,7 +64,7 @@ class Follower(Service):
         self._store = store
         self._config = config
         self._flushes = flushes
-        self._comparison = comparison
+        self.comparison = comparison
         self._append = append
         self._look_for_master = look_for_master
         self._reactor = reactor
@@ -170,7 +176,7 @@ class Follower(Service):
                 address=self._ha_address,
             )
             return self._store.written_to
-        return await self._comparison.begin(master)
+        return await self.comparison.begin(master)
 
     async def _connect(self, ha_address: str, begin: int) -> MasterConnection:
         host, port = parse_address(ha_address)

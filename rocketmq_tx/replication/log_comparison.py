@@ -128,6 +128,18 @@ class LogComparison:
         )  # fmt: skip
         return self._store.written_to
 
+    async def common_to(self, master: str, end: int) -> int:
+        """Up to where both logs have the same bytes, at most `end`; the master is one of ours.
+
+        `end` as well where the master does not have all of the last bytes before it any more.
+        """
+        start = max(self._store.min_offset, end - WINDOW_BYTES)
+        header = await self._compare(master, start, end)
+        self._check_file_size(master, header.file_bytes)
+        if header.digest is None or header.digest == self._digest(start, end):
+            return end
+        return await self._first_difference(master, header, end)
+
     # -- a master of ours ------------------------------------------------------------------------------------
 
     async def _compare(self, master: str, start: int, end: int) -> CompareLogResponseHeader:

@@ -40,6 +40,7 @@ class Slaves:
 
     def __init__(self, config: MessageStoreConfig, reactor: IReactorTime) -> None:
         self._config = config
+        self._reactor = reactor
         self._replicated = Watermark(reactor, name="replicated")
         self._slaves: dict[Slave, None] = {}
 
@@ -59,6 +60,13 @@ class Slaves:
 
     def removed(self, slave: Slave) -> None:
         self._slaves.pop(slave, None)
+
+    def begin_anew(self) -> None:
+        """This broker is no master any more: should it be one again, slaves have to say again what they have.
+
+        Who waits now is answered FLUSH_SLAVE_TIMEOUT when the time is up.
+        """
+        self._replicated = Watermark(self._reactor, name="replicated")
 
     def log_grew(self) -> None:
         """Something was appended: it goes to every slave that can take it at once."""

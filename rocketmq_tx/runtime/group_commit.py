@@ -76,6 +76,7 @@ class GroupCommit:
         self._wanted = 0
         self._covered = watermark.value
         self._timer: IDelayedCall | None = None
+        self._wait_for_idle: list[Deferred[None]] = []
 
     def durable(self, offset: int, timeout_s: float) -> Deferred[None]:
         """Fires when the log is on disk up to `offset`; fails with FlushTimeout, or the disk's StoreError."""
@@ -90,6 +91,28 @@ class GroupCommit:
         """Has the log flushed up to `offset` soon, without waiting (flushDiskType=ASYNC_FLUSH)."""
         self._wanted = max(self._wanted, offset)
         self._begin_or_delay()
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires when no flush is under way."""
+        idle: Deferred[None] = Deferred()
+        self._wait_for_idle.append(idle)
+        self._tell_idle()
+        return idle
+
+    def log_was_cut(self) -> None:
+        """The log ends earlier, where all of it is on disk: what comes there has to be flushed again.
+
+        Not while a flush is under way.
+        """
+        self._watermark.fail_all(StoreError("the end of the log was cut off, and the message with it"))
+        self._watermark.set_back(self._store.flushed_to)
+        self._wanted = self._covered = self._store.flushed_to
+
+    def _tell_idle(self) -> None:
+        if not self._started_s:
+            waiting, self._wait_for_idle = self._wait_for_idle, []
+            for idle in waiting:
+                idle.callback(None)
 
     def stop(self) -> None:
         """No further flush begins; threads that hang are abandoned, who still waits is refused."""
@@ -132,6 +155,7 @@ class GroupCommit:
         running.addBoth(self._ended, number, runner)
         running.addCallback(self._succeeded, job)
         running.addErrback(self._failed)
+        running.addCallback(lambda _: self._tell_idle())
 
     def _ended(self, result: object, number: int, runner: Runner) -> object:
         del self._started_s[number]

@@ -90,6 +90,10 @@ class Watermark:
             if deferred is not None:
                 deferred.callback(None)
 
+    def set_back(self, value: int) -> None:
+        """What the mark measures was cut off: it may have to pass the same values once more."""
+        self.value = min(self.value, value)
+
     def fail_all(self, failure: Failure | Exception) -> None:
         """Fails every wait in progress; the mark stands where it is."""
         waits, self._waits = self._waits, []

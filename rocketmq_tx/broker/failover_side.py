@@ -1,0 +1,179 @@
+"""Fail-over within a broker: its role and epochs, who asks about them, and what stands before following."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.registration import Registration
+from rocketmq_tx.broker.registration_frames import BrokerIdentity
+from rocketmq_tx.broker.role_change import RoleChange
+from rocketmq_tx.broker.stepping_aside import SteppingAside
+from rocketmq_tx.broker.takeover import Takeover
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.errors import RemotingError
+from rocketmq_tx.failover.epoch_file import EpochFile
+from rocketmq_tx.failover.reconciling import Reconciliation
+from rocketmq_tx.failover.state import BrokerState, ask_state
+from rocketmq_tx.remoting.caller import RemotingClient
+from rocketmq_tx.replication.log_comparison import LogComparison
+from rocketmq_tx.replication.slaves import Slaves
+from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.json_file import JsonFile
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.replication_side import ReplicationSide
+    from rocketmq_tx.broker.store_service import StoreService
+    from rocketmq_tx.runtime.group_commit import GroupCommit
+    from rocketmq_tx.store.message_store import MessageStore
+
+WORD_S = 5.0
+"""How often a slave asks its master how far it is, should it have to answer for that some day."""
+
+
+class FailoverSide:
+    """`told_of_roles` are parts that look at their settings when they are told of another role."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        disk: Disk,
+        file: JsonFile,
+        store: MessageStore,
+        store_service: StoreService,
+        flushes: GroupCommit,
+        slaves: Slaves,
+        offsets: ConsumerOffsets,
+        save_offsets: Callable[[], object],
+        replication: ReplicationSide,
+        identity: BrokerIdentity,
+        registration: Registration,
+        told_of_roles: list[Callable[[], object]],
+        caller: RemotingClient,
+        reactor: Any,
+    ) -> None:
+        self._settings = settings
+        self._disk = disk
+        self._store = store
+        self._slaves = slaves
+        self._offsets = offsets
+        self._save_offsets = save_offsets
+        self._replication = replication
+        self._identity = identity
+        self._caller = caller
+        self._word: BrokerState | None = None
+        self.roles = RoleChange(
+            settings,
+            store,
+            flushes,
+            EpochFile(file),
+            replication,
+            identity,
+            told_of_roles,
+            registration.register_all,
+            lambda address: ask_state(caller, address),
+            store_service.not_cutting,
+        )
+        self._stepping_aside = SteppingAside(
+            settings, store, self.roles, self.own_state, registration.addresses, caller, reactor
+        )
+        self._takeover = Takeover(
+            settings,
+            store,
+            self.roles,
+            self.own_state,
+            registration.addresses,
+            caller,
+            lambda: replication.master_address,
+            lambda: self._word,
+            replication.take_tables,
+            reactor,
+        )
+        self._asking = Periodic(
+            reactor, WORD_S, lambda: Deferred.fromCoroutine(self._ask_master()), "word of the master"
+        )
+        registration.master_observers.append(self._stepping_aside.heard_of_master)
+        replication.before_following(self._reconciliation(store_service))
+
+    def _reconciliation(self, store_service: StoreService) -> Callable[[LogComparison], Reconciliation]:
+        return lambda comparison: Reconciliation(
+            comparison,
+            self._caller,
+            self._store,
+            self.roles,
+            store_service.cut_tail,
+            self._forget_what_was_cut,
+            self._heard,
+        )
+
+    # -- the tree --------------------------------------------------------------------------------------------
+
+    def before_all(self) -> list[IService]:
+        """Started first: from then on the settings say what this broker is."""
+        return [RoleAtStart(self.roles)]
+
+    def before_clients(self) -> list[IService]:
+        """Started before anybody can connect, when calls can be made."""
+        return [self._stepping_aside, self._asking]
+
+    def handlers(self) -> list[object]:
+        return [self._stepping_aside, self._takeover]
+
+    # -- what is known ---------------------------------------------------------------------------------------
+
+    def own_state(self) -> BrokerState:
+        """What this broker says of itself."""
+        store, broker, standing = self._store, self._settings.broker, self.roles.standing
+        return BrokerState(
+            broker.broker_cluster_name,
+            broker.broker_name,
+            self._settings.broker_address,
+            standing.broker_id,
+            standing.broker_role,
+            standing.master_role,
+            standing.history,
+            store.min_offset,
+            store.written_to,
+            store.flushed_to,
+            len(self._slaves),
+            self._identity.ha_server_address,
+        )
+
+    async def _ask_master(self) -> None:
+        address = self._replication.master_address
+        if self.roles.is_master or address is None or not self._replication.is_following:
+            return
+        try:
+            self._heard(await ask_state(self._caller, address))
+        except RemotingError:
+            return  # what it said last counts
+
+    def _heard(self, state: BrokerState | None) -> None:
+        if state is not None and state.role.is_master and not self.roles.is_master:
+            self._word = state
+            self.roles.note_master_role(state.role)
+
+    # -- after a cut -----------------------------------------------------------------------------------------
+
+    def _forget_what_was_cut(self) -> None:
+        """Consumers cannot have come further than the queues reach; the timer looks at the log again."""
+        self._offsets.lower_to(lambda topic, queue_id: self._store.queue_offsets(topic, queue_id)[1])
+        self._save_offsets()
+        self._disk.remove_tree(self._settings.store.below_root("timers"))
+
+
+class RoleAtStart(Service):
+    """The first part of a broker that starts."""
+
+    def __init__(self, roles: RoleChange) -> None:
+        self.setName("role")
+        self._roles = roles
+
+    def startService(self) -> None:
+        super().startService()
+        self._roles.load()

@@ -1,0 +1,246 @@
+"""A slave takes over because an operator says so: asks everybody, judges, has the master hand over, promotes.
+
+who is there -> judge -> HAND_OVER to the master -> caught up, tables taken -> promote -> FOLLOW to all
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from rocketmq_tx.broker.role_change import RoleChange
+from rocketmq_tx.broker.set_members import members_of_set
+from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.errors import CallRefused, RemotingError, RequestRefused, RocketMQError
+from rocketmq_tx.failover.state import BrokerState, ask_state
+from rocketmq_tx.failover.verdict import Judgement, Verdict, judge
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.header_fields import Header
+from rocketmq_tx.protocol.headers import (
+    FollowRequestHeader,
+    HandOverRequestHeader,
+    HandOverResponseHeader,
+    PromoteRequestHeader,
+    PromoteResponseHeader,
+)
+from rocketmq_tx.protocol.names import MASTER_ID
+from rocketmq_tx.remoting.registry import Reply, serves
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.registration import Caller
+    from rocketmq_tx.remoting.peer import Peer
+    from rocketmq_tx.store.message_store import MessageStore
+
+HAND_OVER_TIMEOUT_S = 3.0
+CATCH_UP_S = 20.0
+"""A master that handed over and is not caught up with by then goes on as before."""
+LOOK_S = 0.01
+FOLLOW_TIMEOUT_S = 10.0
+TELL_AGAIN_S = 5.0
+TELL_TIMES = 120
+
+
+@attrs.define
+class Survey:
+    """Whom this broker has asked: by address, with what each says; None for who does not answer."""
+
+    mine: BrokerState
+    members: dict[str, BrokerState | None]
+    master_address: str | None
+
+    @property
+    def master(self) -> BrokerState | None:
+        """The master, if it answers as one."""
+        state = self.members.get(self.master_address or "")
+        return state if state is not None and state.role.is_master else None
+
+    @property
+    def others(self) -> dict[str, BrokerState | None]:
+        """The other slaves."""
+        return {
+            address: state
+            for address, state in self.members.items()
+            if address != self.master_address or (state is not None and not state.role.is_master)
+        }
+
+    @property
+    def next_epoch(self) -> int:
+        known = [self.mine, *(state for state in self.members.values() if state is not None)]
+        return max(state.history.number for state in known) + 1
+
+    def to_body(self) -> bytes:
+        """For operators, this one first: a list of `{"address", "answers", "role", "brokerId", ...}`."""
+        mine = [{"address": self.mine.address, **_shown(self.mine)}]
+        return json.dumps([*mine, *({"address": a, **_shown(s)} for a, s in self.members.items())]).encode()
+
+
+def _shown(state: BrokerState | None) -> dict[str, object]:
+    if state is None:
+        return {"answers": False}
+    return {
+        "answers": True,
+        "role": state.role.value,
+        "brokerId": state.broker_id,
+        "epoch": state.history.number,
+        "maxOffset": state.max_offset,
+    }
+
+
+class Takeover:
+    """Serves PROMOTE. `master_address` is who is followed, `told` what that one said last of itself.
+
+    `take_tables` asks the master for its tables once more.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        store: MessageStore,
+        roles: RoleChange,
+        own_state: Callable[[], BrokerState],
+        name_servers: Callable[[], list[str]],
+        caller: Caller,
+        master_address: Callable[[], str | None],
+        told: Callable[[], BrokerState | None],
+        take_tables: Callable[[], Deferred[None]],
+        reactor: Any,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._roles = roles
+        self._own_state = own_state
+        self._name_servers = name_servers
+        self._caller = caller
+        self._master_address = master_address
+        self._told = told
+        self._take_tables = take_tables
+        self._reactor = reactor
+        self._is_busy = False
+
+    @serves(RequestCode.PROMOTE)
+    async def promote(self, peer: Peer, frame: Frame, header: PromoteRequestHeader) -> Reply:
+        if self._roles.is_master:
+            raise _refused(f"this broker is the master already, of epoch {self._roles.history.number}")
+        if self._is_busy:
+            raise _refused("another promotion of this broker is under way")
+        self._is_busy = True
+        try:
+            return await self._promote(header)
+        finally:
+            self._is_busy = False
+
+    async def _promote(self, header: PromoteRequestHeader) -> Reply:
+        survey = await self._survey()
+        judgement = judge(survey.mine, survey.master, self._told(), survey.others)
+        answer = PromoteResponseHeader(
+            verdict=judgement.verdict.name, reason=judgement.reason, epoch=survey.next_epoch
+        )
+        if not header.only_ask:
+            if judgement.needs_force and not header.force:
+                raise _refused(judgement.reason)
+            await self._take_over(survey, judgement, survey.next_epoch)
+        return Reply(header=answer, body=survey.to_body())
+
+    async def _survey(self) -> Survey:
+        mine = self._own_state()
+        known = await members_of_set(self._caller, self._name_servers(), self._settings.broker) or {}
+        masters = [address for address, broker_id in known.items() if broker_id == MASTER_ID]
+        master_address = self._master_address() or next(iter(masters), None)
+        addresses = dict.fromkeys([*([master_address] if master_address else []), *known])
+        addresses.pop(mine.address, None)
+        asked = {
+            address: Deferred.fromCoroutine(ask_state(self._caller, address)).addErrback(_no_answer)
+            for address in addresses
+        }
+        return Survey(mine, {address: await answer for address, answer in asked.items()}, master_address)
+
+    async def _take_over(self, survey: Survey, judgement: Judgement, epoch: int) -> None:
+        self._log.info(
+            "taking over: epoch={epoch} verdict={verdict} because={reason}",
+            epoch=epoch,
+            verdict=judgement.verdict.name,
+            reason=judgement.reason,
+        )
+        master = survey.master_address if judgement.verdict is Verdict.HAND_OVER else None
+        if master is not None:
+            await self._hand_over(master, epoch)
+        try:
+            await self._roles.promote(epoch)
+        except RocketMQError as error:
+            if master is not None:
+                await self._release(master, epoch)
+            raise error if isinstance(error, RequestRefused) else _refused(str(error)) from error
+        for address in survey.members:
+            Deferred.fromCoroutine(self._tell(address, epoch))
+
+    async def _hand_over(self, master: str, epoch: int) -> None:
+        """The master takes no more messages, and this slave has all of its log; or all is as before."""
+        try:
+            end = await self._ask_to_hand_over(master, epoch)
+            await self._catch_up(end)
+            await self._take_tables()
+        except RocketMQError as error:
+            await self._release(master, epoch)
+            raise _refused(f"the master did not hand over, and goes on: {error}") from error
+
+    async def _ask_to_hand_over(self, master: str, epoch: int) -> int:
+        header = HandOverRequestHeader(broker_addr=self._settings.broker_address, epoch=epoch)
+        answer = await self._call(master, RequestCode.HAND_OVER, header, HAND_OVER_TIMEOUT_S)
+        return HandOverResponseHeader.from_ext_fields(answer.ext_fields).max_offset
+
+    async def _catch_up(self, end: int) -> None:
+        until_s = self._reactor.seconds() + CATCH_UP_S
+        while self._store.written_to < end:
+            if self._reactor.seconds() > until_s:
+                raise RemotingError(
+                    f"after {CATCH_UP_S:g} s this slave's log ends at {self._store.written_to}, and the"
+                    f" master's at {end}"
+                )
+            await deferLater(self._reactor, LOOK_S)
+
+    async def _release(self, master: str, epoch: int) -> None:
+        header = HandOverRequestHeader(broker_addr=self._settings.broker_address, epoch=epoch, release=True)
+        try:
+            await self._call(master, RequestCode.HAND_OVER, header, HAND_OVER_TIMEOUT_S)
+        except RemotingError as error:
+            self._log.warn(
+                "the master was not told that it goes on, and finds out by itself: {error}", error=error
+            )
+
+    async def _tell(self, address: str, epoch: int) -> None:
+        """Until it has heard: a former master that cannot be reached now takes what is cut later."""
+        header = FollowRequestHeader(broker_addr=self._settings.broker_address, epoch=epoch)
+        for _ in range(TELL_TIMES):
+            if not self._roles.is_master or self._roles.history.number != epoch:
+                return
+            try:
+                await self._call(address, RequestCode.FOLLOW, header, FOLLOW_TIMEOUT_S)
+            except CallRefused:
+                return  # Apache's knows nothing of this
+            except RemotingError:
+                await deferLater(self._reactor, TELL_AGAIN_S)
+                continue
+            return
+
+    async def _call(self, address: str, code: RequestCode, header: Header, timeout_s: float) -> Frame:
+        answer = await self._caller.call(address, Frame.request(code, header), timeout_s)
+        if answer.code != ResponseCode.SUCCESS:
+            raise CallRefused(code.name, address, answer.code, answer.remark)
+        return answer
+
+
+def _no_answer(failure: Any) -> None:
+    failure.trap(RemotingError)
+
+
+def _refused(sentence: str) -> RequestRefused:
+    return RequestRefused(ResponseCode.SYSTEM_ERROR, sentence)

@@ -1,0 +1,94 @@
+"""Has this slave everything that was acknowledged? Pure.
+
+A master that answers hands over, so that nothing can be missing. When it is gone, only what it said last
+counts: under SYNC_MASTER a message is acknowledged (SEND_OK) when a slave has it, so what no slave has was
+not. A message sent with `WAIT=false` waits for nobody, and nobody can say whether there was one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.failover.state import BrokerState
+
+
+class Verdict(enum.Enum):
+    """What a promotion would mean."""
+
+    HAND_OVER = "the master is alive and hands over"
+    COMPLETE = "this slave has everything that was acknowledged"
+    MISSING = "another broker has more"
+    UNKNOWN = "it cannot be told whether something is missing"
+
+
+class Judgement(NamedTuple):
+    """The verdict, and a sentence that says why."""
+
+    verdict: Verdict
+    reason: str
+
+    @property
+    def needs_force(self) -> bool:
+        return self.verdict in (Verdict.MISSING, Verdict.UNKNOWN)
+
+
+def judge(
+    mine: BrokerState,
+    master: BrokerState | None,
+    told: BrokerState | None,
+    others: Mapping[str, BrokerState | None],
+) -> Judgement:
+    """Judges a promotion of `mine`.
+
+    `master` is what the master says now, None when it does not answer; `told` is what it said last. `others`
+    are the other slaves by address, with what each says now.
+    """
+    if master is not None:
+        return Judgement(
+            Verdict.HAND_OVER, f"the master {master.address} answers: it stops taking messages and hands over"
+        )
+    for address, other in others.items():
+        if other is not None and _is_ahead(other, mine):
+            more = other.max_offset - mine.max_offset
+            return Judgement(
+                Verdict.MISSING,
+                f"the slave {address} has more: its log of epoch {other.history.number} ends at "
+                f"{other.max_offset}, this one's of epoch {mine.history.number} at {mine.max_offset} "
+                f"({more} bytes); promote that one",
+            )
+    return _judge_without_master(mine, told, others)
+
+
+def _is_ahead(other: BrokerState, mine: BrokerState) -> bool:
+    return (other.history.number, other.max_offset) > (mine.history.number, mine.max_offset)
+
+
+def _judge_without_master(
+    mine: BrokerState, told: BrokerState | None, others: Mapping[str, BrokerState | None]
+) -> Judgement:
+    problem = None
+    silent = [address for address, other in others.items() if other is None]
+    if told is None:
+        problem = "its master never told this process how far it was"
+    elif told.role is not BrokerRole.SYNC_MASTER:
+        problem = f"its master was {told.role.value}, and acknowledged what no slave had"
+    elif mine.max_offset < told.max_offset:
+        problem = (
+            f"its master's log ended at {told.max_offset} when it was last heard, and this one ends at "
+            f"{mine.max_offset}"
+        )
+    elif silent:
+        problem = f"the slave {silent[0]} does not answer, and may have more"
+    elif told.slaves > 1 + len(others):
+        problem = f"its master had {told.slaves} slaves, and no NameServer knows where the others are"
+    if problem is not None:
+        return Judgement(Verdict.UNKNOWN, f"the master does not answer: {problem}")
+    return Judgement(
+        Verdict.COMPLETE,
+        "the master does not answer; it was SYNC_MASTER and acknowledged nothing that no slave had, this "
+        "slave has all of the log that it had when it was last heard (up to "
+        f"{told.max_offset if told else 0}), and no other slave has more",
+    )
