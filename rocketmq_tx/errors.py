@@ -143,6 +143,14 @@ class CallRefused(RemotingError):
         self.remark = remark
 
 
+class CoordinationError(RocketMQError):
+    """The coordination service did not do what was asked; whether it has done it may be unknown."""
+
+
+class StateChanged(CoordinationError):
+    """Somebody else changed the agreed state first: nothing was written."""
+
+
 # -- our own mistake ---------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint
@@ -45,6 +46,14 @@ class NoMaster(RemotingError):
     """No NameServer has told yet who the master is."""
 
 
+@attrs.frozen
+class Membership:
+    """With `autoFailover`: what a slave says when it connects, and who hears what its master acknowledges."""
+
+    greeting: Callable[[], bytes] = lambda: b""
+    told: Callable[[int], object] = lambda watermark: None
+
+
 class Follower(Service):
     """Follows the master that `master_is` names. `look_for_master` is asked to find it again."""
 
@@ -59,6 +68,7 @@ class Follower(Service):
         append: Append,
         look_for_master: Callable[[], object],
         reactor: Any,
+        membership: Membership | None = None,
     ) -> None:
         self.setName("follower")
         self._store = store
@@ -67,6 +77,7 @@ class Follower(Service):
         self.comparison = comparison
         self._append = append
         self._look_for_master = look_for_master
+        self._membership = membership or Membership()
         self._reactor = reactor
         self._master_address: str | None = None
         self._ha_address: str | None = config.ha_master_address
@@ -181,7 +192,14 @@ class Follower(Service):
     async def _connect(self, ha_address: str, begin: int) -> MasterConnection:
         host, port = parse_address(ha_address)
         connection = MasterConnection(
-            self._store, self._config, self._flushes, self._append, begin, self._reactor
+            self._store,
+            self._config,
+            self._flushes,
+            self._append,
+            begin,
+            self._reactor,
+            self._membership.greeting(),
+            self._membership.told,
         )
         endpoint = HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT_S)
         try:

@@ -38,7 +38,8 @@ class Flushes(Protocol):
 class MasterConnection(TwistedProtocol):
     """Twisted's protocol for the connection that a slave makes. `ended` fires with the reason of its end.
 
-    `begin` is the first report: the end of the log, or where an empty one wants to begin.
+    `begin` is the first report: the end of the log, or where an empty one wants to begin. A `greeting` goes
+    before it, to a master that understands it; `told` hears then up to where the log is acknowledged.
     """
 
     def __init__(
@@ -49,13 +50,17 @@ class MasterConnection(TwistedProtocol):
         append: Append,
         begin: int,
         reactor: IReactorTime,
+        greeting: bytes = b"",
+        told: Callable[[int], object] = lambda watermark: None,
     ) -> None:
         self._store = store
         self._config = config
         self._flushes = flushes
         self._append = append
         self._reactor = reactor
-        self._end = SlaveEnd(store.written_to or begin or None, store.segment_size)
+        self._greeting = greeting
+        self._told = told
+        self._end = SlaveEnd(store.written_to or begin or None, store.segment_size, greeted=bool(greeting))
         self._acknowledged = begin
         self._heard_s = self._reported_s = 0.0
         self._is_open = False
@@ -69,6 +74,8 @@ class MasterConnection(TwistedProtocol):
             transport.setTcpNoDelay(True)
         self._is_open = True
         self._heard_s = self._reactor.seconds()
+        if self._greeting:
+            transport.write(self._greeting)
         self._report()
 
     def dataReceived(self, data: bytes) -> None:
@@ -80,6 +87,9 @@ class MasterConnection(TwistedProtocol):
         except (FrameError, StoreError) as error:
             self.close(str(error))
         self._acknowledge()
+        watermark = self._end.watermark
+        if watermark is not None:
+            self._told(watermark)
 
     def _acknowledge(self) -> None:
         """Once for all that one read has brought."""

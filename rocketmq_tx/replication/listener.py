@@ -17,7 +17,7 @@ from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StartError
 from rocketmq_tx.remoting.addresses import format_address, is_ipv6
 from rocketmq_tx.replication.sending import Log, SlaveConnection
-from rocketmq_tx.replication.slaves import Slaves
+from rocketmq_tx.replication.slaves import Admission, Slaves
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import OffReactor
 
@@ -40,6 +40,7 @@ class SlaveListener(Service):
         reactor: Any,
         host: str,
         listen_port: int,
+        admission: Admission | None = None,
     ) -> None:
         self.setName("replication listener")
         self._store = store
@@ -49,6 +50,7 @@ class SlaveListener(Service):
         self._reactor = reactor
         self._host = host
         self._listen_port = listen_port
+        self._admission = admission
         self._listening: IListeningPort | None = None
         self.port = config.ha_listen_port or usual_port(listen_port)
         self._care = [
@@ -109,7 +111,9 @@ class SlaveListener(Service):
             slave.close("this master is stopping")
 
     def _connection(self) -> SlaveConnection:
-        return SlaveConnection(self._store, self._config, self._slaves, self._off_reactor, self._reactor)
+        return SlaveConnection(
+            self._store, self._config, self._slaves, self._off_reactor, self._reactor, self._admission
+        )
 
     def _look_after(self) -> None:
         for slave in self._slaves:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from rocketmq_tx.errors import FrameError
-from rocketmq_tx.protocol.ha_frames import ReportDecoder, encode_piece_head
+from rocketmq_tx.protocol.ha_frames import Greeting, ReportDecoder, encode_piece_head
 
 
 class LogExtent(Protocol):
@@ -37,14 +37,27 @@ class MasterEnd:
     """One slave. `acknowledged` is up to where it has the log; None before it has said anything.
 
     `from_last_file` says whether an empty slave gets only the last file, as Apache's do, or everything.
+    `admit` is asked about a slave that greets, and raises FrameError for one that must not follow here.
     """
 
-    def __init__(self, log: LogExtent, from_last_file: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        log: LogExtent,
+        from_last_file: Callable[[], bool] = lambda: False,
+        admit: Callable[[Greeting], object] | None = None,
+    ) -> None:
         self._log = log
         self._from_last_file = from_last_file
-        self._reports = ReportDecoder()
+        self._admit = admit
+        self._reports = ReportDecoder(None if admit is None else self._greeted)
+        self.greeting: Greeting | None = None
         self.acknowledged: int | None = None
         self.sent_to: int | None = None
+
+    def _greeted(self, greeting: Greeting) -> None:
+        assert self._admit is not None
+        self._admit(greeting)
+        self.greeting = greeting
 
     def received(self, data: bytes) -> None:
         """Bytes of the slave. FrameError, with a sentence, for what no slave of this log says."""

@@ -18,9 +18,10 @@ from zope.interface import implementer
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import FrameError, StoreError, WouldBlock
+from rocketmq_tx.protocol.ha_frames import Greeting, encode_watermark
 from rocketmq_tx.remoting.addresses import format_address
 from rocketmq_tx.replication.master_end import LogExtent, MasterEnd
-from rocketmq_tx.replication.slaves import Slaves
+from rocketmq_tx.replication.slaves import Admission, Slaves
 from rocketmq_tx.runtime.threads import OffReactor
 
 if TYPE_CHECKING:
@@ -53,13 +54,18 @@ class SlaveConnection(TwistedProtocol):
         slaves: Slaves,
         off_reactor: OffReactor,
         reactor: IReactorTime,
+        admission: Admission | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._slaves = slaves
         self._off_reactor = off_reactor
         self._reactor = reactor
-        self._end = MasterEnd(store, lambda: config.ha_sync_from_last_file)
+        self._admission = admission
+        self._told = -1
+        self._end = MasterEnd(
+            store, lambda: config.ha_sync_from_last_file, None if admission is None else admission.admit
+        )
         self._is_open = False
         self._is_full = False
         self._reading = False
@@ -72,6 +78,11 @@ class SlaveConnection(TwistedProtocol):
     def acknowledged(self) -> int | None:
         """Up to where this slave has the log; None before its first report."""
         return self._end.acknowledged
+
+    @property
+    def greeting(self) -> Greeting | None:
+        """Who it says it is; None for a slave without `autoFailover`."""
+        return self._end.greeting
 
     # -- the connection --------------------------------------------------------------------------------------
 
@@ -137,7 +148,15 @@ class SlaveConnection(TwistedProtocol):
                 self.close(f"the log cannot be read: {error}")
                 return
             self._cold_reads = 0
-            self._write(self._end.piece_head(len(body)) + body)
+            self._write(self._watermark_piece() + self._end.piece_head(len(body)) + body)
+
+    def _watermark_piece(self) -> bytes:
+        """For a member that has not been told of the newest one."""
+        admission = self._admission
+        if admission is None or self._end.greeting is None or admission.visible_to <= self._told:
+            return b""
+        self._told = admission.visible_to
+        return encode_watermark(self._told)
 
     def _write(self, data: bytes) -> None:
         self._written_s = self._reactor.seconds()
@@ -165,6 +184,9 @@ class SlaveConnection(TwistedProtocol):
             return
         quiet_ms = (now_s - self._written_s) * 1000
         has_begun, may_write = self._end.sent_to is not None, self._is_open and not self._is_full
+        if has_begun and may_write and (watermark := self._watermark_piece()):
+            self._write(watermark)
+            return
         if has_begun and may_write and quiet_ms >= self._config.ha_send_heartbeat_interval:
             self._write(self._end.piece_head(0))
 

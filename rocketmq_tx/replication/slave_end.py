@@ -25,11 +25,16 @@ class SlaveEnd:
     It is None while the log is empty, which may begin wherever a file of the master's does.
     """
 
-    def __init__(self, expected: int | None, file_bytes: int) -> None:
+    def __init__(self, expected: int | None, file_bytes: int, greeted: bool = False) -> None:
         self.expected = expected
         self.reported = -1
         self._file_bytes = file_bytes
-        self._pieces = PieceDecoder()
+        self._pieces = PieceDecoder(greeted=greeted)
+
+    @property
+    def watermark(self) -> int | None:
+        """Up to where the master has last said that the log is acknowledged."""
+        return self._pieces.watermark
 
     def received(self, data: bytes, append: Callable[[Chunk], object]) -> None:
         """Hands the bytes on, in order. FrameError when a piece is not the one that comes next.

@@ -5,7 +5,7 @@ Facts: `spec/ha.yaml` (sync_master).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import FlushTimeout
 from rocketmq_tx.protocol.codes import ResponseCode
+from rocketmq_tx.protocol.ha_frames import Greeting
 from rocketmq_tx.runtime.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -28,11 +29,25 @@ class Slave(Protocol):
     @property
     def acknowledged(self) -> int | None: ...
 
+    @property
+    def greeting(self) -> Greeting | None: ...
+
     def send(self) -> None: ...
 
     def look_after(self) -> None: ...
 
     def close(self, reason: str) -> None: ...
+
+
+class Admission(Protocol):
+    """With `autoFailover`: who may follow as a member, and what members are told."""
+
+    @property
+    def visible_to(self) -> int:
+        """Up to where the log is acknowledged, and shown to consumers."""
+
+    def admit(self, greeting: Greeting) -> None:
+        """FrameError for a member that must not follow here."""
 
 
 class Slaves:
@@ -43,6 +58,8 @@ class Slaves:
         self._reactor = reactor
         self._replicated = Watermark(reactor, name="replicated")
         self._slaves: dict[Slave, None] = {}
+        self.changed: Callable[[], object] = lambda: None
+        """Called when a slave has come, gone, or acknowledged more."""
 
     def __iter__(self) -> Iterator[Slave]:
         return iter(list(self._slaves))
@@ -57,9 +74,11 @@ class Slaves:
 
     def added(self, slave: Slave) -> None:
         self._slaves[slave] = None
+        self.changed()
 
     def removed(self, slave: Slave) -> None:
         self._slaves.pop(slave, None)
+        self.changed()
 
     def begin_anew(self) -> None:
         """This broker is no master any more: should it be one again, slaves have to say again what they have.
@@ -76,6 +95,7 @@ class Slaves:
     def has_acknowledged(self, log_end: int) -> None:
         """A slave has the log up to there: everybody who waits for less is answered now."""
         self._replicated.advance(log_end)
+        self.changed()
 
     def acknowledged(self, offset: int) -> Deferred[ResponseCode]:
         """For a sender: SUCCESS as soon as a slave has the log up to `offset`.

@@ -1,0 +1,319 @@
+"""Automatic fail-over: keeps a broker in the role that the agreed state, and who is alive, give it.
+
+Whenever something may have changed everything is read again, decided (`election.py`) and done, one round
+after the other. A round that fails is repeated soon; nothing here relies on having seen every change.
+
+    session, members or state changed, or a slave came or went
+        -> join, read -> step down if somebody else leads -> decide
+        -> follow | claim | agree on who is in sync
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from rocketmq_tx.errors import CoordinationError, RocketMQError, StateChanged
+from rocketmq_tx.failover.cluster_state import ClusterState, Reading
+from rocketmq_tx.failover.coordinator import ICoordinator
+from rocketmq_tx.failover.election import Claim, Follow, LeadOn, Myself, Session, Wait, decide
+from rocketmq_tx.failover.epochs import EpochHistory
+from rocketmq_tx.failover.replicas import InSyncReplicas
+from rocketmq_tx.runtime.periodic import Periodic
+
+AGAIN_S = 0.25
+"""After a round that could not do what it wanted, whatever is heard meanwhile."""
+LOOK_S = 1.0
+"""How often is looked whether a member lags, or has caught up."""
+SAFETY_S = 10.0
+"""Everything is read again so often even if nothing is heard."""
+
+
+class Roles(Protocol):
+    """What is needed of `broker.role_change.RoleChange`."""
+
+    @property
+    def is_master(self) -> bool: ...
+
+    @property
+    def history(self) -> EpochHistory: ...
+
+    def close_link(self) -> Deferred[None]: ...
+
+    def open_link(self) -> Deferred[None]: ...
+
+    def promote(self, epoch: int) -> Deferred[None]: ...
+
+    def demote(self, master_address: str, epoch: int) -> Deferred[None]: ...
+
+
+class Gate(Protocol):
+    """What is needed of `store.message_store.MessageStore`: whether a master takes messages."""
+
+    def refuse(self, cause: str, sentence: str) -> None: ...
+
+    def accept(self, cause: str) -> None: ...
+
+
+CAUSE = "failover"
+UNCONFIRMED = (
+    "This broker has not been confirmed as master yet (autoFailover): the coordination service has not "
+    "answered, or another broker is master."
+)
+NOBODY_ACKNOWLEDGES = (
+    "There is no session with the coordination service (autoFailover), and no broker that could take over "
+    "acknowledges: messages are taken again when either is back."
+)
+
+
+class AutomaticFailover(Service):
+    """Of the member `member`, which serves requests at `address` (`host:port`)."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        coordinator: Any,
+        member: int,
+        address: str,
+        roles: Roles,
+        replicas: InSyncReplicas,
+        gate: Gate,
+        reactor: Any,
+    ) -> None:
+        self.setName("automatic fail-over")
+        self._coordinator: Any = ICoordinator(coordinator)
+        self._member = member
+        self._address = address
+        self._roles = roles
+        self._replicas = replicas
+        self._gate = gate
+        self._reactor = reactor
+        self._leading: int | None = None
+        self._following: tuple[int, str] | None = None
+        self._reading: Reading | None = None
+        self._round: Deferred[Any] | None = None
+        self._again = False
+        self._retry: Any = None
+        self._last_problem: str | None = None
+        self._periodic = [
+            Periodic(reactor, LOOK_S, replicas.look, "look at the members in sync"),
+            Periodic(reactor, SAFETY_S, self.changed, "look at the agreed state"),
+        ]
+        replicas.changed = self.changed
+
+    # -- the service ---------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self._set_gate()
+        self._coordinator.start(self.changed)
+        for periodic in self._periodic:
+            periodic.startService()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        """The session ends after the last message was taken, so that another broker takes over at once."""
+        for periodic in self._periodic:
+            stopped: Any = periodic.stopService()
+            if stopped is not None:
+                await stopped
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._leading is not None:
+            self._resign()
+        self._gate.refuse(CAUSE, "This broker is stopping.")
+        if self._round is not None:
+            self._round.cancel()
+        await self._coordinator.close()
+
+    @property
+    def reading(self) -> Reading | None:
+        """The state that was read last."""
+        return self._reading
+
+    @property
+    def leads(self) -> bool:
+        return self._leading is not None
+
+    def changed(self) -> None:
+        """Something may be different from what it was: everything is looked at again."""
+        if not self.running:
+            return
+        self._set_gate()
+        if self._round is not None or self._retry is not None:
+            self._again = True
+            return
+        self._again = False
+        self._round = Deferred.fromCoroutine(self._look())
+        self._round.addErrback(self._failed)
+        self._round.addCallback(self._looked)
+
+    def _looked(self, is_well: bool | None) -> None:
+        self._round = None
+        if not self.running:
+            return
+        if not is_well:
+            self._retry = self._reactor.callLater(AGAIN_S, self._try_again)
+        elif self._again:
+            self._reactor.callLater(0, self.changed)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.changed()
+
+    def _failed(self, failure: Any) -> bool:
+        if not self.running:
+            return True
+        if failure.check(RocketMQError):
+            self._say(str(failure.value))
+        else:
+            self.log.failure("automatic fail-over", failure)
+        return False
+
+    def _say(self, sentence: str) -> None:
+        if sentence != self._last_problem:
+            self.log.warn("automatic fail-over: {sentence}", sentence=sentence)
+        self._last_problem = sentence
+
+    # -- whether messages are taken --------------------------------------------------------------------------
+
+    def _set_gate(self) -> None:
+        if self._leading is None:
+            if self._roles.is_master:
+                self._gate.refuse(CAUSE, UNCONFIRMED)
+            else:
+                self._gate.accept(CAUSE)  # a slave refuses messages by itself, and takes its master's bytes
+        elif self._coordinator.session is Session.CONNECTED or self._replicas.is_complete:
+            self._gate.accept(CAUSE)
+        else:
+            self._gate.refuse(CAUSE, NOBODY_ACKNOWLEDGES)
+
+    # -- a round ---------------------------------------------------------------------------------------------
+
+    async def _look(self) -> bool:
+        """False when it has to be repeated soon."""
+        coordinator = self._coordinator
+        if coordinator.session is not Session.CONNECTED:
+            return True
+        await coordinator.join(self._member, self._address)
+        alive = await coordinator.members()
+        found = await coordinator.read()
+        reading = None if found is None else Reading(ClusterState.from_bytes(found[0]), found[1])
+        if not self.running:
+            return True
+        self._reading = reading
+        state = None if reading is None else reading.state
+        await self._step_down_if_deposed(state)
+        roles = self._roles
+        me = Myself(self._member, roles.history.number, roles.is_master, self._leading is not None)
+        decision = decide(state, alive.keys(), me, self._address, coordinator.session)
+        well = await self._do(decision, reading)
+        self._set_gate()
+        return well
+
+    async def _do(self, decision: Any, reading: Reading | None) -> bool:
+        if isinstance(decision, Claim):
+            return await self._claim(decision.state, reading)
+        if isinstance(decision, LeadOn):
+            assert reading is not None
+            return await self._agree(reading)
+        if isinstance(decision, Follow):
+            await self._follow(decision.epoch, decision.address)
+            self._last_problem = None
+            return True
+        assert isinstance(decision, Wait)
+        self._say(decision.reason)
+        return False
+
+    async def _step_down_if_deposed(self, state: ClusterState | None) -> None:
+        """An older state than one's own epoch is one that was read late."""
+        if state is None or state.epoch <= self._roles.history.number:
+            return
+        if self._leading is not None:
+            self.log.warn(
+                "not master any more: epoch={mine} newer_epoch={epoch} master={address}",
+                mine=self._leading, epoch=state.epoch, address=state.address,
+            )  # fmt: skip
+            self._resign()
+        if self._roles.is_master and state.master != self._member:
+            await self._follow(state.epoch, state.address)
+
+    def _resign(self) -> None:
+        self._leading = None
+        self._replicas.resign()
+        self._set_gate()
+
+    async def _follow(self, epoch: int, address: str) -> None:
+        if self._following == (epoch, address):
+            return
+        demoted = self._roles.demote(address, epoch)
+        self._set_gate()
+        await demoted
+        await self._roles.open_link()
+        self._set_gate()
+        self._following = (epoch, address)
+
+    async def _claim(self, state: ClusterState, reading: Reading | None) -> bool:
+        """From the moment the link is closed no older master gets an acknowledgement of this broker."""
+        self._following = None
+        if self._leading is not None:
+            self._resign()
+        await self._roles.close_link()
+        try:
+            await self._coordinator.write(state.to_bytes(), None if reading is None else reading.version)
+        except StateChanged:
+            return False  # read again, and the link stays closed until then
+        self.log.info("elected: epoch={epoch} brokerId={member}", epoch=state.epoch, member=self._member)
+        self._gate.refuse(CAUSE, UNCONFIRMED)
+        await self._roles.promote(state.epoch)
+        if not self.running:
+            return True
+        self._leading = state.epoch
+        self._replicas.lead(state.epoch)
+        self._last_problem = None
+        self._again = True  # says that the epoch is on this broker's disk
+        return True
+
+    async def _agree(self, reading: Reading) -> bool:
+        """Has the state name those who are in sync, if others are than it says."""
+        epoch, state = self._leading, reading.state
+        assert epoch is not None
+        members = self._replicas.proposal()
+        if members is None:
+            if state.in_sync == self._replicas.in_sync and state.proven_by == epoch:
+                self._last_problem = None
+                return True
+            members = self._replicas.in_sync
+        self._replicas.proposed(members)
+        wanted = attrs.evolve(state, in_sync=members, proven_by=epoch)
+        try:
+            await self._coordinator.write(wanted.to_bytes(), reading.version)
+        except StateChanged:
+            self._if_leading(epoch, self._replicas.unknown)
+            return False
+        except CoordinationError:
+            self._if_leading(epoch, self._replicas.unknown)
+            raise
+        if self._if_leading(epoch, self._replicas.agreed) and members != state.in_sync:
+            self.log.info(
+                "in sync: epoch={epoch} before={before} now={now}",
+                epoch=epoch, before=sorted(state.in_sync), now=sorted(members),
+            )  # fmt: skip
+        return True
+
+    def _if_leading(self, epoch: int | None, call: Callable[[], object]) -> bool:
+        """What an answer means only as long as the epoch is led that it was asked in."""
+        if self._leading is None or self._leading != epoch:
+            return False
+        call()
+        return True
