@@ -23,7 +23,7 @@ from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import ConnectionObserver
 from rocketmq_tx.replication.follower import Comparison, Follower
 from rocketmq_tx.replication.listener import SlaveListener
-from rocketmq_tx.replication.log_comparison import LogComparison
+from rocketmq_tx.replication.log_comparison import Cut, LogComparison
 from rocketmq_tx.replication.log_digest import LogDigests
 from rocketmq_tx.replication.slave_end import Chunk
 from rocketmq_tx.replication.slaves import Slaves
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class ReplicationSide:
     """Its services, its handlers of requests, its observers of connections.
 
-    `appended` is called after bytes of a master came in, as after any append.
+    `appended` is called after bytes of a master came in, as after any append; `cut` drops the log's end.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class ReplicationSide:
         arrivals: Arrivals,
         slaves: Slaves,
         appended: Callable[[], object],
+        cut: Cut,
         topics: TopicTable,
         groups: SubscriptionGroupTable,
         offsets: ConsumerOffsets,
@@ -80,7 +81,7 @@ class ReplicationSide:
         self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
         self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
         self._sync = SlaveSync(topics, groups, offsets, delays, caller, reactor)
-        self._comparison = LogComparison(store, config, caller, now_ms)
+        self._comparison = LogComparison(store, config, caller, now_ms, cut)
         self._follower = Follower(
             store,
             config,

@@ -231,6 +231,7 @@ class BrokerParts:
             self.arrivals,
             self.slaves,
             self.store_service.appended,
+            self.store_service.cut_tail,
             self.topics,
             self.groups,
             self.offsets,

@@ -83,6 +83,8 @@ class OrderedServices(Service):
                 if self.phase is Phase.STOPPING:
                     raise CancelledError  # stopped while the child was getting ready
             self.phase = Phase.RUNNING
+        except GeneratorExit:
+            raise  # thrown away unfinished: there is nobody left to stop anything for
         except BaseException:  # whatever it was, what runs must be stopped; raised again
             self.running = 0
             await self._stop_all(Phase.STOPPED if self.phase is Phase.STOPPING else Phase.FAILED)

@@ -73,7 +73,7 @@ class Network:
         self._cut.clear()
         self.bytes_per_s.clear()
         for end in list(self.ends):
-            end.go_on()
+            end.hurry()
 
     def slow_down(self, one: str, other: str, bytes_per_s: float) -> None:
         self.bytes_per_s[frozenset((one, other))] = bytes_per_s
@@ -90,6 +90,8 @@ class Network:
 
     def listen(self, process: Process, port: int, factory: Any) -> Port:
         number = port or self.free_port()
+        if not process.alive:  # it ended in the middle of what it is doing
+            return Port(self, process, number, factory)
         if (process.host, number) in self.ports:
             raise CannotListenError(process.host, number, OSError(98, "Address already in use"))
         factory.doStart()
@@ -311,6 +313,16 @@ class End:
     def _resume_producer(self) -> None:
         if self._producer is not None and not self._producer_paused:
             self._producer.resumeProducing()
+
+    def hurry(self) -> None:
+        """The link is fast again, for what is on its way as well."""
+        soon_s = self.network.clock.seconds() + self.network.delay_s()
+        self._on_its_way = deque((min(arrival_s, soon_s), piece) for arrival_s, piece in self._on_its_way)
+        self._last_arrival_s = min(self._last_arrival_s, soon_s)
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+        self.go_on()
 
     def go_on(self) -> None:
         """Something may have come in the way, or got out of it."""

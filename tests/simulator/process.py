@@ -19,6 +19,8 @@ from zope.interface import implementer
 from tests.memory_disk import MemoryDisk
 from tests.simulator.network import Connector, Network, Port
 
+A_MOMENT_S = 1e-9
+
 
 class SimulatedDisk(MemoryDisk):
     """Forgets what was not synced when power is lost. `crash_in` ends the process after so many changes.
@@ -75,6 +77,8 @@ class SimulatedReactor:
         return float(self._clock.seconds())
 
     def callLater(self, delay_s: float, call: Callable[..., Any], *args: Any, **kw: Any) -> IDelayedCall:
+        # a real clock never stands still between two calls, however short the wait that was asked for
+        delay_s = max(delay_s, A_MOMENT_S) if delay_s > 0 else 0.0
         return self._clock.callLater(delay_s, self.do, call, *args, **kw)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
