@@ -22,6 +22,7 @@ from rocketmq_tx.store.expiry import Expiry
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
+from rocketmq_tx.store.known_damage import KnownDamage
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
@@ -95,8 +96,7 @@ class MessageStore:
         self._root = root
         self._lock: Lock | None = None
         self._dispatched_to = 0
-        self.damage: list[Damage] = []
-        """What recovery found damaged between records that are not."""
+        self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
         self._pending_keys: PendingKeys = []
         self._index = MessageIndex(
             self._files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, self._pending_keys
@@ -182,7 +182,7 @@ class MessageStore:
             progress,
         )
         report = recovery.run()
-        self.damage = report.damage
+        self._damage.found(report.damage, log.min_offset)
         self._multi_dispatch.take_arrived()
         if log.segment_size != configured:
             report.warnings.append(
@@ -339,6 +339,7 @@ class MessageStore:
         # Whatever happens now, queues and index have all messages that are older than this.
         self._checkpointer.claim_times_only(boundary.last_store_timestamp)
         self._deleted.cut_to(offset)
+        self._damage.cut_to(offset)
         self._log.set_end(offset)
         self._log.sync_from(offset)
         self._forget_all()
@@ -506,6 +507,11 @@ class MessageStore:
     def min_offset(self) -> int:
         """Commit log offset of the oldest segment."""
         return self._log.min_offset
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What starts have found damaged in the log between records that are not."""
+        return self._damage.stretches
 
     @property
     def segment_size(self) -> int:

@@ -189,6 +189,16 @@ class OursTests(ComparisonCase):
             f"has what a crash has taken from that of its master {MASTER} at offset",
         )
 
+    def test_what_a_crash_took_is_known_after_further_starts(self) -> None:
+        pair = self.with_damage("slave")
+        for _ in range(2):
+            pair.slave.close(NOW)
+            pair.slave_disk = pair.slave_disk.after_kill()
+            pair.slave = open_store(pair.slave_disk)
+        self.assertMended(pair)
+        pair.slave.close(NOW)
+        self.assertEqual(open_store(pair.slave_disk).damage, [])
+
     def test_what_is_damaged_alike_on_both_stops_nobody(self) -> None:
         pair = self.with_damage("master", "slave")
         self.assertEqual(len(pair.slave.damage), 1)
