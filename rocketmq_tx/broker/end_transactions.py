@@ -25,7 +25,7 @@ from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
-from rocketmq_tx.protocol.message import decode_record
+from rocketmq_tx.protocol.message import MessageRecord, decode_record
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.remoting.mishaps import as_refusal
 from rocketmq_tx.remoting.registry import Reply, serves_runs
@@ -77,7 +77,10 @@ class EndTransactions:
         log: TransactionLog,
         now_ms: Callable[[], int],
         off_reactor: OffReactor,
+        answered: Callable[[int], object] = lambda half_queue_offset: None,
     ) -> None:
+        self._answered = answered
+        """Is told of each end: it may be the answer to a check."""
         self._config = config
         self._store = store
         self._appending = appending
@@ -122,6 +125,7 @@ class EndTransactions:
         header = EndTransactionRequestHeader.from_ext_fields(frame.ext_fields)
         if self._config.broker_role is BrokerRole.SLAVE:
             return End(frame, Reply(ResponseCode.SLAVE_NOT_AVAILABLE))
+        self._answered(header.tran_state_table_offset)
         if header.commit_or_rollback == TRANSACTION_NOT:
             self._log.figures.unknowns += 1
             return End(frame, Reply())
@@ -166,10 +170,28 @@ class EndTransactions:
         except WouldBlock:
             raise
         except (StoreError, MessageError) as error:
-            raise not_found() from error
-        properties = record.property_map
-        check_end(record, properties, header)
-        return Half(stored_half(record, properties), properties, record.queue_offset, offset)
+            copy = self._copy_of_deleted(header)
+            if copy is None:
+                raise not_found() from error
+            record, properties = copy, copy.property_map
+        else:
+            properties = record.property_map
+            check_end(record, properties, header)
+        return Half(
+            stored_half(record, properties), properties, record.queue_offset, record.commit_log_offset
+        )
+
+    def _copy_of_deleted(self, header: EndTransactionRequestHeader) -> MessageRecord | None:
+        """The newest copy of a half message whose own segment was deleted while the producer worked on."""
+        if header.commit_log_offset >= self._store.min_offset:
+            return None
+        transaction = self._log.table.find_copy(header.msg_id or "", header.tran_state_table_offset)
+        if transaction is None or transaction.newest.producer_group != header.producer_group:
+            return None
+        try:
+            return decode_record(self._store.record_at(transaction.newest.commit_log_offset, may_block=False))
+        except (StoreError, MessageError):
+            return None
 
     def _ending(
         self, transaction: OpenTransaction, half: Half, is_commit: bool, now_ms: int

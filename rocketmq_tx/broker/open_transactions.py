@@ -178,6 +178,7 @@ class OpenTransactions:
     def counted(self, transaction: OpenTransaction) -> None:
         """It was asked about without a new copy, since none can be stored."""
         half = transaction.newest
+        self._let_go(transaction)  # the answer to the check goes the general way, as those for copies do
         transaction._newest = attrs.evolve(half, checks_done=half.checks_done + 1)
 
     def forget(self, transaction: OpenTransaction) -> None:

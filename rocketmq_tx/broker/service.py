@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker.admin_cleaning import CleaningRequests
 from rocketmq_tx.broker.admin_config import ConfigRequests
@@ -142,7 +143,7 @@ class BrokerParts:
             reactor,
             now_ms,
         )
-        self.store_service.retention.before_deletion = self.timers.appended_again_before
+        self.store_service.retention.before_deletion = self._released_before
         self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
         self._make_remoting()
 
@@ -258,6 +259,7 @@ class BrokerParts:
             [
                 self.redelivery.schedule.role_changed,
                 self.timers.role_changed,
+                self.transactions.role_changed,
                 self.scanned_sends.settings_changed,
             ],
             self.caller,
@@ -337,6 +339,10 @@ class BrokerParts:
     def _appended(self) -> None:
         self.slaves.log_grew()
         self.store_service.appended()
+
+    def _released_before(self, commit_log_offset: int) -> Deferred[None]:
+        waiting = self.timers.appended_again_before(commit_log_offset)
+        return waiting.addCallback(lambda _: self.transactions.put_back_before(commit_log_offset))
 
     def _drop_messages(self, topic: str) -> None:
         self.store.delete_topic(topic)

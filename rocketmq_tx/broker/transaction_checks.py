@@ -2,8 +2,10 @@
 
     each second                            progress is kept, who holds it back gets a copy further on
     each transactionCheckInterval          a round: every open transaction is judged once
-      ask      a new copy of the half message is stored, CHECK_TRANSACTION_STATE is pushed to one producer
+      ask      it waits for a producer of its group that has room for a check (`producer_choice`): then a new
+               copy of the half message is stored, and CHECK_TRANSACTION_STATE is pushed
       give up  a copy for the operators and op messages are stored
+    an answer to a check                   makes room for those that wait
 
 A round works in slices and lets others in between. Facts: `spec/schedule.yaml` (check_service).
 """
@@ -12,76 +14,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from rocketmq_tx.broker.appending import Appending
-from rocketmq_tx.broker.clients import Producers
+from rocketmq_tx.broker.check_actions import Action, CheckActions
 from rocketmq_tx.broker.open_transactions import OpenTransaction
+from rocketmq_tx.broker.producer_choice import ProducerChoice
+from rocketmq_tx.broker.put_backs import PutBacks
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_log import TransactionLog
-from rocketmq_tx.broker.transaction_messages import check_request, given_up_message, half_copy
-from rocketmq_tx.broker.transaction_rules import CheckRule, Verdict, is_left_behind, next_check
+from rocketmq_tx.broker.transaction_rules import CheckRule, Verdict, next_check
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.errors import MessageError, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol import names
-from rocketmq_tx.protocol import property_names as prop
-from rocketmq_tx.protocol.message import MessageRecord, decode_record
-from rocketmq_tx.remoting.peer import Peer
-from rocketmq_tx.runtime.threads import OffReactor
-from rocketmq_tx.store.append import NewMessage, Placed
-from rocketmq_tx.store.message_store import MessageStore
 
 SLICE = 64
 """Transactions of a round that are worked on before others get their turn: some 5 ms."""
-HOUR_MS = 3_600_000
-
-
-@attrs.define
-class _Action:
-    """What is to be stored for one transaction, and who is asked once it is."""
-
-    transaction: OpenTransaction
-    half: MessageRecord
-    messages: list[NewMessage]
-    verdict: Verdict
-    peer: Peer | None = None
-
-
-class ProducerChoice:
-    """Who of a group is asked: its open connections in turn, those first who have not been asked longest."""
-
-    def __init__(self, producers: Producers) -> None:
-        self._producers = producers
-        self._asked: WeakKeyDictionary[Peer, int] = WeakKeyDictionary()
-        self._count = 0
-        self._lines: dict[str, deque[Peer]] = {}
-
-    def begin_round(self) -> None:
-        """Who came since the last round is seen from now on; who goes is noticed at once."""
-        self._lines.clear()
-
-    def next(self, group: str) -> Peer | None:
-        """The next to ask; None when nobody of the group is connected."""
-        line = self._lines.get(group)
-        if line is None:
-            members = sorted(self._producers.members.of(group), key=lambda peer: self._asked.get(peer, 0))
-            line = self._lines[group] = deque(members)
-        while line:
-            peer = line.popleft()
-            if peer.is_open and peer in self._producers.members.of(group):
-                line.append(peer)
-                self._count += 1
-                self._asked[peer] = self._count
-                return peer
-        return None
 
 
 class TransactionChecks:
@@ -92,56 +42,71 @@ class TransactionChecks:
     def __init__(
         self,
         settings: BrokerSettings,
-        store: MessageStore,
-        appending: Appending,
         log: TransactionLog,
         topics: TopicTable,
-        producers: Producers,
+        choice: ProducerChoice,
+        actions: CheckActions,
+        put_backs: PutBacks,
+        rule: Callable[[], CheckRule],
         reactor: Any,
         now_ms: Callable[[], int],
-        off_reactor: OffReactor,
     ) -> None:
+        self.rule = rule
         self._settings = settings
-        self._store = store
-        self._appending = appending
         self._transactions = log
         self._topics = topics
-        self._choice = ProducerChoice(producers)
+        self._choice = choice
+        self._actions = actions
+        self._put_backs = put_backs
         self._reactor = reactor
         self._now_ms = now_ms
-        self._off_reactor = off_reactor
+        self._waiting: dict[str, deque[OpenTransaction]] = {}
+        """Who is due to be asked about in this round, by group."""
+        self._is_asking = False
         self._round_at_s: float | None = None
         self._stopping = False
-        self._refused = False
 
     def start(self) -> None:
         """The first round comes one interval from now: producers have to connect before."""
         self._stopping = False
+        self._waiting.clear()
         self._round_at_s = self._reactor.seconds()
 
     def stop(self) -> None:
-        """A round that runs ends with its slice."""
+        """What goes on ends with its slice."""
         self._stopping = True
+        self._waiting.clear()
+
+    @property
+    def waiting(self) -> int:
+        """So many are due, and wait until a producer has answered others."""
+        return sum(map(len, self._waiting.values()))
 
     def tick(self) -> Deferred[None] | None:
         """What is due now; fires when it is done."""
-        self._bring_forward()
+        self._put_backs.bring_forward()
         self._transactions.keep_progress()
+        if self._is_asking:
+            return None  # a round now would ask about some of them twice
         now_s = self._reactor.seconds()
         interval_s = self._settings.broker.transaction_check_interval / 1000
         if self._round_at_s is not None and now_s - self._round_at_s < interval_s:
-            return None
+            self._choice.refresh()
+            return Deferred.fromCoroutine(self._ask_waiting()) if self._waiting else None
         self._round_at_s = now_s
         return self.round()
 
-    def rule(self) -> CheckRule:
-        """The settings of this moment."""
-        broker = self._settings.broker
-        return CheckRule(
-            broker.transaction_time_out,
-            broker.transaction_check_max,
-            self._settings.store.file_reserved_time * HOUR_MS,
-        )
+    def answered(self, half_queue_offset: int) -> None:
+        """An end came for that copy of a half message: the producer may be asked about others."""
+        group = self._choice.answered(half_queue_offset)
+        if group in self._waiting and not self._is_asking:
+            self._is_asking = True  # from now on, as more ends of the same read will say the same
+            self._reactor.callLater(0, self._go_on_asking)
+
+    def _go_on_asking(self) -> None:
+        self._is_asking = False
+        asking = Deferred.fromCoroutine(self._ask_waiting())
+        asking.addErrback(lambda failure: self._log.failure("checking transactions failed", failure))
 
     # -- a round -------------------------------------------------------------------------------------------
 
@@ -150,142 +115,79 @@ class TransactionChecks:
         return Deferred.fromCoroutine(self._round())
 
     async def _round(self) -> None:
-        self._choice.begin_round()
+        self._choice.refresh()
+        self._waiting.clear()
         self._topics.ensure(names.TRANSACTION_HALF_TOPIC, 1)
         for some in _slices(list(self._transactions.table), SLICE):
-            if self._stopping or not await self._work_on(some):
+            if self._stopping or not await self._judge(some):
                 return
+            await self._ask_waiting()
             if len(some) == SLICE:
                 await deferLater(self._reactor, 0)
 
-    async def _work_on(self, some: Sequence[OpenTransaction]) -> bool:
+    async def _judge(self, some: Sequence[OpenTransaction]) -> bool:
         """False when nothing can be stored at present: the next round tries again, nothing was counted."""
         now_ms, rule = self._now_ms(), self.rule()
         actions = []
         for transaction in some:
             verdict = next_check(transaction.newest, now_ms, rule)
-            if verdict is Verdict.WAIT or not self._is_open(transaction):
+            if verdict is Verdict.WAIT or not self._actions.is_open(transaction):
                 continue
-            peer = None
             if verdict is Verdict.ASK_PRODUCER:
-                peer = self._choice.next(transaction.newest.producer_group)
-                if peer is None:
-                    self._transactions.figures.unanswerable += 1
-                    continue
-            half = await self._read(transaction)
-            if half is not None and self._is_open(transaction):
-                actions.append(_Action(transaction, half, [], verdict, peer))
-        return self._perform(actions, now_ms)
-
-    def _is_open(self, transaction: OpenTransaction) -> bool:
-        log = self._transactions
-        return log.is_loaded and log.table.find(transaction.key) is transaction
-
-    async def _read(self, transaction: OpenTransaction) -> MessageRecord | None:
-        """The newest copy, brought into memory by a thread when it is not there."""
-        offset = transaction.newest.commit_log_offset
-        try:
-            while True:
-                try:
-                    return decode_record(self._store.record_at(offset, may_block=False))
-                except WouldBlock as error:
-                    await self._off_reactor(self._store.warm, error)
-        except (StoreError, MessageError) as error:
-            self._transactions.figures.lost += 1
-            if self._is_open(transaction):
-                self._transactions.table.forget(transaction)
-            self._log.error(
-                "a half message is lost: key={key} commit_log_offset={offset} error={error}",
-                key=transaction.key,
-                offset=offset,
-                error=error,
-            )
-            return None
-
-    def _perform(self, actions: list[_Action], now_ms: int) -> bool:
-        actions = [each for each in actions if self._is_open(each.transaction)]
-        for each in actions:
-            if each.verdict is Verdict.GIVE_UP:
-                self._topics.ensure(names.TRANSACTION_GIVEN_UP_TOPIC, 1)
-                ends = self._transactions.op_messages(each.transaction, now_ms)
-                each.messages = [given_up_message(each.half), *ends]
+                self._wait_for_producer(transaction)
             else:
-                each.messages = self._copy_for_check(each)
-        return self._store_actions(actions, now_ms)
+                half = await self._actions.read(transaction)
+                if half is not None:
+                    actions.append(Action(transaction, half))
+        return not self._stopping and self._actions.perform(actions, now_ms)
 
-    def _copy_for_check(self, action: _Action) -> list[NewMessage]:
-        """None when the properties have no room for the counter: it is asked with the copy there is."""
-        checks = action.transaction.newest.checks_done + 1
-        try:
-            return [half_copy(action.half, {prop.TRANSACTION_CHECK_TIMES: str(checks)})]
-        except MessageError:
-            return []
+    def _wait_for_producer(self, transaction: OpenTransaction) -> None:
+        group = transaction.newest.producer_group
+        if group in self._waiting:
+            self._waiting[group].append(transaction)
+        elif self._choice.is_anybody(group):
+            self._waiting[group] = deque([transaction])
+        else:
+            self._transactions.figures.unanswerable += 1
 
-    def _store_actions(self, actions: list[_Action], now_ms: int) -> bool:
-        """One append for all; should one of them fit no segment, each gets an append of its own."""
-        messages = [message for each in actions for message in each.messages]
-        try:
-            placed = iter(self._appending.append(messages, now_ms) if messages else ())
-        except RequestRefused as refusal:
-            if not self._refused:
-                self._log.warn("transactions are not checked at present: {remark}", remark=refusal.remark)
-            self._refused = True
-            return False
-        except MessageError:
-            if len(actions) > 1:
-                results = [self._store_actions([each], now_ms) for each in actions]
-                return all(results)
-            self._log.error("transaction {key}: no segment has room", key=actions[0].transaction.key)
-            return True
-        self._refused = False
-        for each in actions:
-            self._stored(each, list(islice(placed, len(each.messages))), now_ms)
-        return True
-
-    def _stored(self, action: _Action, placed: Sequence[Placed], now_ms: int) -> None:
-        figures = self._transactions.figures
-        if action.verdict is Verdict.GIVE_UP:
-            figures.discards += 1
-            self._log.warn(
-                "transaction given up: key={key} group={group} topic={topic} checks={checks}",
-                key=action.transaction.key,
-                group=action.transaction.newest.producer_group,
-                topic=action.transaction.newest.topic,
-                checks=action.transaction.newest.checks_done,
-            )
+    async def _ask_waiting(self) -> None:
+        """Asks about as many of each group as its producers have room for."""
+        if self._is_asking:
             return
-        assert action.peer is not None
-        figures.checks += 1
-        half = action.half
-        # a half message that says nonsense, stored by somebody else, is counted as asked about: it ends, too
-        with suppress(MessageError):
-            if placed:
-                frame = check_request(half, action.messages[0].properties, placed[0], now_ms)
-            else:
-                self._transactions.table.counted(action.transaction)
-                place = Placed(half.commit_log_offset, 0, half.queue_offset)
-                frame = check_request(half, half.properties, place, half.store_timestamp)
-            action.peer.push(frame)
+        self._is_asking = True
+        try:
+            for group in list(self._waiting):
+                while await self._ask_some(group):
+                    await deferLater(self._reactor, 0)
+        finally:
+            self._is_asking = False
 
-    # -- between rounds ------------------------------------------------------------------------------------
-
-    def _bring_forward(self) -> None:
-        """Puts back copies of those that hold progress back, so that a start has little to read."""
-        table = self._transactions.table
-        now_ms = self._now_ms()
-        for _ in range(SLICE):
-            oldest = table.oldest
-            if oldest is None or not is_left_behind(oldest.newest, table.half_end, len(table)):
-                return
-            first = oldest.newest.first_offset
-            first = oldest.newest.queue_offset if first is None else first
-            try:
-                half = decode_record(self._store.record_at(oldest.newest.commit_log_offset))
-                copy = half_copy(half, {prop.TRAN_PREPARED_QUEUE_OFFSET: str(first)})
-                self._appending.append([copy], now_ms)
-            except (StoreError, MessageError, RequestRefused):
-                return  # a start takes longer, nothing else; the round deals with what cannot be read
-            self._transactions.figures.put_backs += 1
+    async def _ask_some(self, group: str) -> bool:
+        """True when there may be more to do at once."""
+        self._choice.begin_slice()
+        now_ms, rule = self._now_ms(), self.rule()
+        actions: list[Action] = []
+        line = self._waiting.get(group)
+        while line and len(actions) < SLICE and not self._stopping:
+            transaction = line[0]
+            is_due = self._actions.is_open(transaction) and next_check(transaction.newest, now_ms, rule)
+            if is_due is not Verdict.ASK_PRODUCER:
+                line.popleft()
+                continue
+            peer = self._choice.next(group)
+            if peer is None:
+                break
+            line.popleft()
+            half = await self._actions.read(transaction)
+            if half is not None:
+                actions.append(Action(transaction, half, peer))
+        if line is not None and line is self._waiting.get(group) and not line:
+            del self._waiting[group]
+        if self._stopping:
+            return False
+        if not self._actions.perform(actions, now_ms):
+            self._waiting.clear()  # the next round tries again
+        return len(actions) == SLICE
 
 
 def _slices(transactions: list[OpenTransaction], size: int) -> Iterator[list[OpenTransaction]]:

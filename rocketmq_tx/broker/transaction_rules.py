@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import MessageError, RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
@@ -18,6 +19,7 @@ from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
 from rocketmq_tx.protocol.message import MessageRecord
 
+_HOUR_MS = 3_600_000
 HALF_QUEUE_ID = 0
 """All half messages of a broker stand in one queue, all op messages in another."""
 OP_TAG = "d"
@@ -121,6 +123,15 @@ class CheckRule:
     timeout_ms: int
     checks_max: int
     retention_ms: int
+
+
+def check_rule(settings: BrokerSettings) -> CheckRule:
+    """What the settings say at this moment."""
+    return CheckRule(
+        settings.broker.transaction_time_out,
+        settings.broker.transaction_check_max,
+        settings.store.file_reserved_time * _HOUR_MS,
+    )
 
 
 def next_check(half: HalfMessage, now_ms: int, rule: CheckRule) -> Verdict:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.check_actions import CheckActions
 from rocketmq_tx.broker.clients import Producers
 from rocketmq_tx.broker.end_transactions import EndTransactions
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.producer_choice import ProducerChoice
+from rocketmq_tx.broker.put_backs import PutBacks
 from rocketmq_tx.broker.scanned_ends import ScannedEnds
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_checks import TransactionChecks
 from rocketmq_tx.broker.transaction_log import TransactionLog
 from rocketmq_tx.broker.transaction_requests import TransactionRequests
+from rocketmq_tx.broker.transaction_rules import check_rule
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.errors import StoreUnavailable
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import off_reactor
@@ -50,17 +56,35 @@ class Transactions:
         now_ms: Callable[[], int],
     ) -> None:
         self.log = TransactionLog(store, appending, flushes, offsets, store_host, now_ms)
+        threads = off_reactor(reactor)
+        choice = ProducerChoice(producers, reactor.seconds)
+        actions = CheckActions(store, appending, self.log, topics, choice, threads)
+        rule = partial(check_rule, settings)
+        self.put_backs = PutBacks(store, appending, flushes, self.log, actions, rule, reactor, now_ms)
         self.checks = TransactionChecks(
-            settings, store, appending, self.log, topics, producers, reactor, now_ms, off_reactor(reactor)
+            settings, self.log, topics, choice, actions, self.put_backs, rule, reactor, now_ms
         )
         self.requests = TransactionRequests(store, appending, self.log, self.checks, now_ms)
-        self._ends = EndTransactions(settings.store, store, appending, self.log, now_ms, off_reactor(reactor))
+        self._ends = EndTransactions(
+            settings.store, store, appending, self.log, now_ms, threads, self.checks.answered
+        )
         self._scanned_ends = ScannedEnds(settings.store, appending, self.log, self._ends, now_ms)
-        self._service = TransactionService(settings, self.log, self.checks, is_clean, reactor)
+        self._service = TransactionService(settings, self.log, self.checks, self.put_backs, is_clean, reactor)
 
     def handlers(self) -> list[object]:
         """Objects whose marked methods serve requests."""
         return [self._ends, self._scanned_ends, self.requests]
+
+    def put_back_before(self, commit_log_offset: int) -> Deferred[None]:
+        """Fires when no open transaction needs the log below that offset: before segments are deleted.
+
+        StoreError while the store takes no message. On a slave there is nothing to do: its master does it.
+        """
+        return self._service.put_back_before(commit_log_offset)
+
+    def role_changed(self) -> None:
+        """This broker became a master, or is none any more, as the settings say."""
+        self._service.role_changed()
 
     def services(self) -> list[IService]:
         """Started before anybody can connect, stopped before the tables are written."""
@@ -75,10 +99,12 @@ class TransactionService(Service):
         settings: BrokerSettings,
         log: TransactionLog,
         checks: TransactionChecks,
+        put_backs: PutBacks,
         is_clean: Callable[[], bool],
         reactor: Any,
     ) -> None:
         self.setName("transactions")
+        self._put_backs = put_backs
         self._settings = settings
         self._log = log
         self._checks = checks
@@ -99,6 +125,26 @@ class TransactionService(Service):
         self._checks.stop()
         stopped = self._ticking.stopService() or succeed(None)
         return stopped.addCallback(lambda _: self._log.keep_last_progress(STOP_TIMEOUT_S))
+
+    def role_changed(self) -> None:
+        """A slave knows nothing and asks nobody; a new master reads what is open, and mends.
+
+        Its first round comes one interval later: producers have to connect before.
+        """
+        if not self.running:
+            return
+        self._checks.stop()
+        self._log.unload()
+        if not self._is_slave():
+            self._log.load(after_crash=True)
+        self._checks.start()
+
+    def put_back_before(self, commit_log_offset: int) -> Deferred[None]:
+        if self._is_slave():
+            return succeed(None)
+        if not self.running:
+            return fail(StoreUnavailable("transactions have stopped"))
+        return Deferred.fromCoroutine(self._put_backs.release(commit_log_offset))
 
     def _is_slave(self) -> bool:
         return self._settings.store.broker_role is BrokerRole.SLAVE

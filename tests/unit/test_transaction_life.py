@@ -6,6 +6,7 @@ Hypothesis makes up the story; crash images cut the writes of a commit at every 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -17,15 +18,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.store.append import Placed
 from tests.memory_disk import Killed, MemoryDisk
-from tests.unit.transaction_parts import COMMIT, ROLLBACK, UNKNOWN, Bench, ProducerPeer
+from tests.unit.transaction_parts import COMMIT, GIVEN_UP, ROLLBACK, TOPIC, UNKNOWN, Bench, ProducerPeer
 
 CHECKS_MAX = 3
+REAL = (TOPIC, 1)
 
 
 @attrs.define
 class Transaction:
     """What a producer knows of one of its transactions."""
 
+    key: str
     body: bytes
     fate: int
     """What it says when it is asked."""
@@ -39,7 +42,12 @@ class Story(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.bench = Bench(transactionCheckMax=CHECKS_MAX)
+        self.bench = Bench(
+            transactionCheckMax=CHECKS_MAX, mappedFileSizeCommitLog=4096, mappedFileSizeConsumeQueue=200
+        )
+        self.consumed: Counter[bytes] = Counter()
+        self.found: Counter[bytes] = Counter()
+        self.read_to = {REAL: 0, GIVEN_UP: 0}
         self.transactions: list[Transaction] = []
         self.peers: list[ProducerPeer] = []
         self.asked: list[tuple[Transaction, Any]] = []
@@ -52,7 +60,7 @@ class Story(RuleBasedStateMachine):
         body = b"message %d" % number
         more = {} if immunity is None else {"CHECK_IMMUNITY_TIME_IN_SECONDS": str(immunity)}
         place = self.bench.send(f"K{number}", body, **more)
-        self.transactions.append(Transaction(body, fate, [place]))
+        self.transactions.append(Transaction(f"K{number}", body, fate, [place]))
 
     @rule(data=st.data(), decision=st.sampled_from([COMMIT, ROLLBACK, UNKNOWN]))
     def somebody_ends_one(self, data: st.DataObject, decision: int) -> None:
@@ -62,10 +70,15 @@ class Story(RuleBasedStateMachine):
             self.end(transaction, data.draw(st.sampled_from(transaction.places)), decision)
 
     def end(self, transaction: Transaction, place: Any, decision: int) -> None:
-        assert self.bench.end(place, decision) == (0, None)
+        answer = self.bench.end(place, decision, key=transaction.key)
+        if place.commit_log_offset < self.bench.store.min_offset and answer != (0, None):
+            assert transaction.key not in self.bench.open_keys()
+            return  # all is decided, and forgotten with its segment
+        assert answer == (0, None)
         if decision == UNKNOWN or transaction.decided is not None:
             return
-        if transaction.body in self.bench.given_up() and decision == ROLLBACK:
+        self.read_on()
+        if self.found[transaction.body] and decision == ROLLBACK:
             return  # nobody will see it anyway; a commit may still come
         transaction.decided = decision
 
@@ -104,6 +117,18 @@ class Story(RuleBasedStateMachine):
         self.kept.merge(self.bench.offsets.snapshot())
 
     @rule()
+    def the_oldest_segment_is_deleted(self) -> None:
+        self.read_on()
+        self.bench.delete_oldest_segment()
+
+    def read_on(self) -> None:
+        """What consumers and operators get to see, before it is deleted."""
+        for queue, seen in ((REAL, self.consumed), (GIVEN_UP, self.found)):
+            records = self.bench.queue(*queue, self.read_to[queue])
+            seen.update(record.body for record in records)
+            self.read_to[queue] += len(records)
+
+    @rule()
     def the_broker_restarts(self) -> None:
         self.follow(self.bench.next_run())
         self.offsets_are_written()
@@ -130,12 +155,12 @@ class Story(RuleBasedStateMachine):
 
     def check(self) -> None:
         assert self.bench.open_keys() == []
-        delivered, given_up = self.bench.delivered(), self.bench.given_up()
+        self.read_on()
         for transaction in self.transactions:
             expected = 1 if transaction.decided == COMMIT else 0
-            assert delivered[transaction.body] == expected, transaction
+            assert self.consumed[transaction.body] == expected, transaction
             if transaction.decided is None:
-                assert given_up.count(transaction.body) == 1, transaction
+                assert self.found[transaction.body] == 1, transaction
             assert transaction.checks <= CHECKS_MAX + self.crashes, transaction
         again = self.bench.next_run()
         assert again.open_keys() == []

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import open_transactions
+from rocketmq_tx.broker.check_window import OUTSTANDING_MAX
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.transaction_messages import half_copy, op_message
 from rocketmq_tx.broker.transactions import TransactionService
@@ -23,8 +24,9 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.bench = Bench(transactionCheckInterval=10_000)
         self.service = TransactionService(
-            self.bench.settings, self.bench.log, self.bench.checks, lambda: True, self.bench.clock
-        )
+            self.bench.settings, self.bench.log, self.bench.checks, self.bench.put_backs, lambda: True,
+            self.bench.clock,
+        )  # fmt: skip
 
     def stop(self) -> None:
         self.successResultOf(self.service.stopService())
@@ -77,6 +79,65 @@ class ServiceTests(SynchronousTestCase):
         self.pass_time(2)
         self.assertFalse(self.bench.log.is_loaded)
         self.stop()
+
+    def become(self, role: BrokerRole) -> None:
+        self.bench.settings.store.broker_role = role
+        self.service.role_changed()
+
+    def test_a_promoted_slave_reads_what_is_open_and_asks_after_an_interval(self) -> None:
+        self.bench.send("K1")
+        self.bench.log.unload()
+        self.bench.settings.store.broker_role = BrokerRole.SLAVE
+        peer = self.bench.connect()
+        self.service.startService()
+        self.pass_time(60)
+        self.become(BrokerRole.SYNC_MASTER)
+        self.assertEqual(self.bench.open_keys(), ["K1"])
+        self.pass_time(9)
+        self.assertEqual(peer.take(), [])
+        self.pass_time(2)
+        self.assertEqual([header.msg_id for header, _ in peer.take()], ["K1"])
+        self.stop()
+
+    def test_a_promoted_slave_writes_the_op_message_that_its_master_could_not_send_any_more(self) -> None:
+        place = self.bench.send("K1")
+        op_messages = self.bench.log.op_messages
+        self.bench.log.op_messages = lambda *arguments: []  # type: ignore[method-assign]
+        self.bench.end(place, COMMIT)
+        self.bench.log.op_messages = op_messages  # type: ignore[method-assign]
+        self.bench.settings.store.broker_role = BrokerRole.SLAVE
+        self.service.startService()
+        self.become(BrokerRole.ASYNC_MASTER)
+        self.assertEqual((self.bench.ops(), self.bench.open_keys()), ([b"0"], []))
+        self.stop()
+
+    def test_a_master_that_steps_down_asks_nobody_and_holds_nothing(self) -> None:
+        peer = self.bench.connect()
+        self.service.startService()
+        self.bench.append(*[self.bench.half(f"K{number}") for number in range(OUTSTANDING_MAX + 10)])
+        self.pass_time(10.5)
+        self.assertEqual((len(peer.take()), self.bench.checks.waiting), (OUTSTANDING_MAX, 10))
+        self.become(BrokerRole.SLAVE)
+        self.assertFalse(self.bench.log.is_loaded)
+        self.assertEqual(self.bench.checks.waiting, 0)
+        self.pass_time(60)
+        self.assertEqual(peer.take(), [])
+        self.assertEqual(self.bench.log.figures.discards, 0)
+        self.stop()
+
+    def test_a_change_of_role_outside_its_life_does_nothing(self) -> None:
+        self.bench.log.unload()
+        self.service.role_changed()
+        self.assertFalse(self.bench.log.is_loaded)
+
+    def test_a_slave_puts_nothing_back(self) -> None:
+        self.bench.settings.store.broker_role = BrokerRole.SLAVE
+        self.service.startService()
+        self.successResultOf(self.service.put_back_before(1 << 40))
+        self.stop()
+
+    def test_who_has_stopped_does_not_let_segments_go(self) -> None:
+        self.failureResultOf(self.service.put_back_before(1), StoreUnavailable)
 
 
 class LeftByOthers(SynchronousTestCase):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.check_actions import CheckActions
 from rocketmq_tx.broker.clients import ClientConnection, Producers
 from rocketmq_tx.broker.end_transactions import EndTransactions
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.producer_choice import ProducerChoice
+from rocketmq_tx.broker.put_backs import PutBacks
 from rocketmq_tx.broker.single_message import single_message
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_checks import TransactionChecks
 from rocketmq_tx.broker.transaction_log import TransactionLog
 from rocketmq_tx.broker.transaction_replay import HALF, OP
 from rocketmq_tx.broker.transaction_requests import TransactionRequests
+from rocketmq_tx.broker.transaction_rules import check_rule
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import decode_frame
@@ -113,13 +118,19 @@ class Bench:
         self.log = TransactionLog(
             self.store, self.appending, self.flushes, self.offsets, STORE_HOST, self.now_ms
         )
+        self.choice = ProducerChoice(self.producers, self.clock.seconds)
+        actions = CheckActions(self.store, self.appending, self.log, self.topics, self.choice, off)
+        rule = partial(check_rule, self.settings)
+        self.put_backs = PutBacks(
+            self.store, self.appending, self.flushes, self.log, actions, rule, self.clock, self.now_ms
+        )
         self.checks = TransactionChecks(
-            self.settings, self.store, self.appending, self.log, self.topics, self.producers, self.clock,
-            self.now_ms, off,
+            self.settings, self.log, self.topics, self.choice, actions, self.put_backs, rule, self.clock,
+            self.now_ms,
         )  # fmt: skip
         self.requests = TransactionRequests(self.store, self.appending, self.log, self.checks, self.now_ms)
         self.ends = EndTransactions(
-            self.settings.store, self.store, self.appending, self.log, self.now_ms, off
+            self.settings.store, self.store, self.appending, self.log, self.now_ms, off, self.checks.answered
         )
         self.log.load(after_crash=not report.clean)
         self.checks.start()
@@ -130,9 +141,12 @@ class Bench:
     # -- producers -----------------------------------------------------------------------------------------
 
     def connect(self, group: str = GROUP) -> ProducerPeer:
-        peer: Any = ProducerPeer()
+        peer = ProducerPeer()
+        self.register(group, peer)
+        return peer
+
+    def register(self, group: str, peer: Any) -> None:
         self.producers.register(group, ClientConnection(peer, f"client-{id(peer)}", 0, 407, 0.0, 0))
-        return peer  # type: ignore[no-any-return]
 
     def disconnect(self, peer: Any) -> None:
         peer.is_open = False
@@ -183,18 +197,18 @@ class Bench:
     def append(self, *messages: NewMessage) -> Placed:
         return self.appending.append(messages, self.now_ms())[0]
 
-    def end(self, place: Any, decision: int, group: str = GROUP) -> tuple[int, str | None]:
+    def end(self, place: Any, decision: int, group: str = GROUP, key: str = "m") -> tuple[int, str | None]:
         """(code, remark) of the answer; `place` has a commit_log_offset and a queue_offset."""
-        (answer,) = self.answers([self.end_frame(place, decision, group)])
+        (answer,) = self.answers([self.end_frame(place, decision, group, key)])
         return answer.code, answer.remark
 
-    def end_frame(self, place: Any, decision: int, group: str = GROUP) -> Frame:
+    def end_frame(self, place: Any, decision: int, group: str = GROUP, key: str = "m") -> Frame:
         header = EndTransactionRequestHeader(
             producer_group=group,
             tran_state_table_offset=place.queue_offset,
             commit_log_offset=place.commit_log_offset,
             commit_or_rollback=decision,
-            msg_id="m",
+            msg_id=key,
         )
         return Frame.request(RequestCode.END_TRANSACTION, header)
 
@@ -228,11 +242,33 @@ class Bench:
             if failures:
                 failures[0].raiseException()
 
+    def delete_oldest_segment(self) -> bool:
+        """As retention does it; False while there is only one."""
+        self.flushes.flush(self.store.written_to)
+        self.clock.advance(0)
+        oldest = self.store.expiry.oldest()
+        if oldest is None:
+            return False
+        released = Deferred.fromCoroutine(self.put_backs.release(oldest.end))
+        while not released.called:
+            self.clock.advance(0)
+        failures: list[Any] = []
+        released.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        self.store.expiry.drop(oldest)
+        job = self.store.expiry.begin_removal()
+        job.run()
+        self.store.expiry.finish_removal(job)
+        self.store.expiry.condemn_derived()
+        return True
+
     # -- what there is -------------------------------------------------------------------------------------
 
-    def queue(self, topic: str, queue_id: int) -> list[MessageRecord]:
+    def queue(self, topic: str, queue_id: int, from_offset: int = 0) -> list[MessageRecord]:
         records: list[MessageRecord] = []
-        offset, end = self.store.queue_offsets(topic, queue_id)
+        begin, end = self.store.queue_offsets(topic, queue_id)
+        offset = max(begin, from_offset)
         while offset < end:
             found = self.store.get_messages(topic, queue_id, offset, 32, may_block=True)
             records += decode_records(found.body)
