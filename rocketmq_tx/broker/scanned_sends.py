@@ -286,13 +286,20 @@ class ScannedSends:
             return at_once
 
         def settled(status: ResponseCode) -> bytes:
-            encode = self._answers.encode
-            return b"".join(
-                [
-                    encode(SerializeType.JSON, status, opaque, route.queue_id, [place])
-                    for (route, _, _, _, opaque, _), place in zip(waiting, places, strict=True)
+            pairs = zip(waiting, places, strict=True)
+            if status is ResponseCode.SUCCESS:
+                success = self._answers.success
+                found = [
+                    success(opaque, route.queue_id, commit_log_offset, queue_offset)
+                    for (route, _, _, _, opaque, _), (commit_log_offset, _, queue_offset) in pairs
                 ]
-            )
+            else:
+                encode = self._answers.encode
+                found = [
+                    encode(SerializeType.JSON, status, opaque, route.queue_id, [place])
+                    for (route, _, _, _, opaque, _), place in pairs
+                ]
+            return b"".join(found)
 
         def failed(failure: Failure) -> bytes:
             if not isinstance(failure.value, RequestRefused):

@@ -43,6 +43,11 @@ class Outgoing:
         return len(connection.dataBuffer) - connection.offset + connection._tempDataLen
 
     @property
+    def is_full(self) -> bool:
+        """Whether the transport has asked to wait until `drained`."""
+        return self._counted is not None
+
+    @property
     def passed_on_bytes(self) -> int:
         """How much the transport has got rid of so far: stands still when the peer does not read."""
         return self.written_bytes - self.held_bytes

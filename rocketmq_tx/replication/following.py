@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.config.values import FlushDiskType
 from rocketmq_tx.errors import FrameError, StoreError
+from rocketmq_tx.remoting.outgoing import Outgoing
 from rocketmq_tx.replication.log_comparison import SlaveLog
 from rocketmq_tx.replication.slave_end import Chunk, SlaveEnd
 
@@ -72,10 +73,11 @@ class MasterConnection(TwistedProtocol):
         transport: Any = self.transport
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)
+        self._outgoing = Outgoing(transport, lambda: None)
         self._is_open = True
         self._heard_s = self._reactor.seconds()
         if self._greeting:
-            transport.write(self._greeting)
+            self._outgoing.send(self._greeting)
         self._report()
 
     def dataReceived(self, data: bytes) -> None:
@@ -118,8 +120,7 @@ class MasterConnection(TwistedProtocol):
 
     def _report(self) -> None:
         self._reported_s = self._reactor.seconds()
-        transport: Any = self.transport
-        transport.write(self._end.report(self._acknowledged))
+        self._outgoing.send(self._end.report(self._acknowledged))
 
     def look_after(self) -> None:
         """Reports when the last report is old; gives up a master that has been silent for too long."""
@@ -135,8 +136,7 @@ class MasterConnection(TwistedProtocol):
         if self._is_open:
             self._is_open = False
             self._reason = reason
-            transport: Any = self.transport
-            transport.abortConnection()
+            self._outgoing.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_open = False

@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import FrameError, StoreError, WouldBlock
 from rocketmq_tx.protocol.ha_frames import Greeting, encode_watermark
 from rocketmq_tx.remoting.addresses import format_address
+from rocketmq_tx.remoting.outgoing import Outgoing
 from rocketmq_tx.replication.master_end import LogExtent, MasterEnd
 from rocketmq_tx.replication.slaves import Admission, Slaves
 from rocketmq_tx.runtime.threads import OffReactor
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 PIECE_MAX_BYTES = 1 << 20
 """Whatever haTransferBatchSize says: an Apache slave cannot read more than 4 MiB at a time."""
+TURN_MAX_BYTES = 256 << 10
+"""Of the log, to one slave, before others have their turn: one that is far behind takes all there is."""
 COLD_READS_MAX = 3
 """A piece that was evicted again so often is read in the reactor's turn."""
 
@@ -41,7 +42,6 @@ class Log(LogExtent, Protocol):
     def warm(self, error: WouldBlock) -> None: ...
 
 
-@implementer(IPushProducer)
 class SlaveConnection(TwistedProtocol):
     """Twisted's protocol for an accepted slave."""
 
@@ -67,7 +67,7 @@ class SlaveConnection(TwistedProtocol):
             store, lambda: config.ha_sync_from_last_file, None if admission is None else admission.admit
         )
         self._is_open = False
-        self._is_full = False
+        self._goes_on = False
         self._reading = False
         self._cold_reads = 0
         self._heard_s = self._written_s = 0.0
@@ -94,7 +94,7 @@ class SlaveConnection(TwistedProtocol):
             transport.setTcpNoDelay(True)
         self._heard_s = self._written_s = self._reactor.seconds()
         self._is_open = True
-        transport.registerProducer(self, True)
+        self._outgoing = Outgoing(transport, self.send)
         self._slaves.added(self)
         self.log.info("slave connected: slave={slave}", slave=self.name)
 
@@ -115,6 +115,7 @@ class SlaveConnection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_open = False
+        self._outgoing.forget()
         self._slaves.removed(self)
         self.log.info(
             "slave gone: slave={slave} acknowledged={reached} reason={reason}",
@@ -127,15 +128,18 @@ class SlaveConnection(TwistedProtocol):
             return
         self._reason = reason
         self._is_open = False
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        transport.abortConnection()
+        self._outgoing.abort()
 
     # -- sending ---------------------------------------------------------------------------------------------
 
     def send(self) -> None:
         """Sends what there is, until the transport has enough; called whenever that may have changed."""
-        while self._is_open and not self._is_full and not self._reading:
+        sent_bytes = 0
+        while self._is_open and not (self._outgoing.is_full or self._reading or self._goes_on):
+            if sent_bytes >= TURN_MAX_BYTES:
+                self._goes_on = True
+                self._reactor.callLater(0, self._go_on)
+                return
             stretch = self._end.next_stretch(min(self._config.ha_transfer_batch_size, PIECE_MAX_BYTES))
             if stretch is None:
                 return
@@ -148,7 +152,12 @@ class SlaveConnection(TwistedProtocol):
                 self.close(f"the log cannot be read: {error}")
                 return
             self._cold_reads = 0
+            sent_bytes += len(body)
             self._write(self._watermark_piece() + self._end.piece_head(len(body)) + body)
+
+    def _go_on(self) -> None:
+        self._goes_on = False
+        self.send()
 
     def _watermark_piece(self) -> bytes:
         """For a member that has not been told of the newest one."""
@@ -160,8 +169,7 @@ class SlaveConnection(TwistedProtocol):
 
     def _write(self, data: bytes) -> None:
         self._written_s = self._reactor.seconds()
-        transport: Any = self.transport
-        transport.write(data)
+        self._outgoing.send(data)
 
     def _warm(self, cold: WouldBlock) -> None:
         """A thread waits for the disk; everybody else goes on."""
@@ -183,21 +191,9 @@ class SlaveConnection(TwistedProtocol):
             self.close(f"nothing was heard of it for {silent_ms:.0f} ms")
             return
         quiet_ms = (now_s - self._written_s) * 1000
-        has_begun, may_write = self._end.sent_to is not None, self._is_open and not self._is_full
+        has_begun, may_write = self._end.sent_to is not None, self._is_open and not self._outgoing.is_full
         if has_begun and may_write and (watermark := self._watermark_piece()):
             self._write(watermark)
             return
         if has_begun and may_write and quiet_ms >= self._config.ha_send_heartbeat_interval:
             self._write(self._end.piece_head(0))
-
-    # -- as the transport's producer -------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        self._is_full = True
-
-    def resumeProducing(self) -> None:
-        self._is_full = False
-        self.send()
-
-    def stopProducing(self) -> None:
-        self._is_full = True
