@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.comparison import plots, report
@@ -39,10 +40,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if not options.report:
         wanted = [BY_NAME[name] for name in options.scenario or BY_NAME]
-        how = Options(sides, options.rounds, options.seconds, options.warm_up)
-        for result in run(wanted, how, lambda line: print(line, flush=True)):
-            save(options.out, result)
-            write_report(options.out)
+        with tempfile.TemporaryDirectory(prefix="bench-stores-") as temporary:
+            stores = options.stores or Path(temporary)
+            how = Options(sides, options.rounds, options.seconds, options.warm_up, options.messages, stores)
+            for result in run(wanted, how, lambda line: print(line, flush=True)):
+                save(options.out, result)
+                write_report(options.out)
     write_report(options.out)
     print(f"{options.out / 'README.md'}")
     return 0
@@ -67,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="counted ones; one before is not")
     parser.add_argument("--seconds", type=float, default=5.0, help="of one round on one side")
     parser.add_argument("--warm-up", type=float, default=60.0, metavar="SECONDS", help="of Apache, by group")
+    parser.add_argument("--messages", type=int, default=10_000_000, help="of the scenarios about many")
+    parser.add_argument("--stores", type=Path, help="folder in which big stores are kept for the next run")
     parser.add_argument("--only", choices=SIDES, help="one side alone")
     parser.add_argument("--report", action="store_true", help="nothing is run: table and picture again")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")

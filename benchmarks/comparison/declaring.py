@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from attrs import define, field
@@ -32,9 +35,16 @@ class Row:
 class Stage:
     """What the scenarios of a group share while their servers run."""
 
+    stores: Path
+    """Folder of the big stores, each made when it is first asked for."""
+    closing: contextlib.ExitStack
     java: JavaLoad | None = None
     kept: dict[Any, Any] = field(factory=dict)
     """What scenarios keep from one round to the next: frames, topics that exist already."""
+
+    def kept_until_the_end(self, prefix: str) -> str:
+        """A temporary folder that goes with the group."""
+        return self.closing.enter_context(tempfile.TemporaryDirectory(prefix=prefix))
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` gave the first time."""
@@ -53,6 +63,8 @@ class Turn:
     seconds: float
     stage: Stage
     running: Side | None = None
+    messages: int = 0
+    """Of the scenarios about many messages."""
 
     @property
     def side(self) -> Side:
@@ -85,3 +97,5 @@ class Scenario:
     rows: tuple[Row, ...]
     measure: Callable[[Turn], Sample]
     note: str = ""
+    once: bool = False
+    """One round is enough, and none is thrown away: it is long, and nothing in it depends on chance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import define
@@ -26,13 +26,12 @@ LOADED_MESSAGES = 500_000
 KILLED_MESSAGES = 300_000
 
 
-@define
+@define(eq=False)
 class Lone:
     """A broker without a NameServer in a folder of its own; may be started again."""
 
     process: ServerProcess
     address: tuple[str, int]
-    store: Path
 
     def start(self) -> float:
         """Seconds to the first send that is accepted."""
@@ -45,23 +44,26 @@ class Lone:
 
 
 @contextlib.contextmanager
-def lone_broker(name: str, settings: Mapping[str, str] | None = None) -> Iterator[Lone]:
-    """Not started yet; gone at the end with its data. Apache's has the heap of the memory scenario."""
+def lone_broker(name: str, store: Path | None = None) -> Iterator[Lone]:
+    """Not started yet; gone at the end with its data, unless `store` is a folder that stays.
+
+    Apache's has the heap of the memory scenario.
+    """
     kind = kind_of(name, SMALL_HEAP)
     with tempfile.TemporaryDirectory(prefix="bench-life-") as temporary:
         folder = Path(temporary)
         port = free_broker_port()
-        store = folder / "store"
+        store = store or folder / "store"
         config = folder / "broker.properties"
         keys = {
             "brokerName": "broker-a", "brokerIP1": HOST, "listenPort": str(port),
             "storePathRootDir": str(store), "storePathCommitLog": str(store / "commitlog"),
-            **COMMON, **(settings or {}),
+            **COMMON,
         }  # fmt: skip
         write_properties(config, keys)
         process = ServerProcess(name, kind.broker_command(folder, config), folder, kind.environment(folder))
         try:
-            yield Lone(process, (HOST, port), store)
+            yield Lone(process, (HOST, port))
         finally:
             process.kill()
 

@@ -1,16 +1,22 @@
-"""Where figures were taken: what has to be told with them."""
+"""Where figures were taken: what has to be told with them, and whether others used the machine, too."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from benchmarks.process_facts import TICKS_PER_SECOND
+
+Value = TypeVar("Value")
 
 
 def facts() -> dict[str, Any]:
@@ -39,3 +45,36 @@ def _java() -> str:
     shown = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
     found = re.search(r'version "([^"]+)"', shown)
     return found[1] if found else "unknown"
+
+
+def cores_used_by_others(measured: Callable[[], Value]) -> tuple[Value, float]:
+    """What `measured` returns, and how many cores processes that are not ours kept busy meanwhile."""
+    busy_s, ours_s, started = _busy_seconds(), _our_seconds(), time.perf_counter()
+    value = measured()
+    others_s = (_busy_seconds() - busy_s) - (_our_seconds() - ours_s)
+    return value, max(0.0, others_s / (time.perf_counter() - started))
+
+
+def _busy_seconds() -> float:
+    """Of all processors together: user, nice, system, interrupts."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return sum(fields[index] for index in (0, 1, 2, 5, 6)) / TICKS_PER_SECOND
+
+
+def _our_seconds() -> float:
+    """Of this process and all that it started, with those that have ended."""
+    times: dict[int, float] = {}
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            pid = int(path.parent.name)
+            parents[pid] = int(fields[1])
+            times[pid] = sum(int(field) for field in fields[11:15]) / TICKS_PER_SECOND
+
+    def is_ours(pid: int) -> bool:
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return sum(used_s for pid, used_s in times.items() if is_ours(pid))

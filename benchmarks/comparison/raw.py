@@ -6,6 +6,8 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 
+import attrs
+
 from benchmarks.comparison.declaring import Sample, Turn
 from benchmarks.comparison.sides import Side
 from benchmarks.frames import encode_pull, encode_send
@@ -193,4 +195,4 @@ def warm_up_sends(turn: Turn) -> None:
 
 
 def _lasting(turn: Turn, seconds: float) -> Turn:
-    return Turn(turn.name, turn.number, seconds, turn.stage, turn.running)
+    return attrs.evolve(turn, seconds=seconds)

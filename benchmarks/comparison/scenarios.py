@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.comparison import by_java, life, raw, replication
+from benchmarks.comparison import by_java, flatness, life, raw, replication, stores
 from benchmarks.comparison.declaring import Group, Row, Scenario
 from benchmarks.comparison.sides import Servers
 
@@ -13,6 +13,10 @@ SYNC_FLUSH = Group("sync-flush", Servers({"flushDiskType": "SYNC_FLUSH"}), raw.w
 SLOW_DISK = Group("slow-disk", Servers({"flushDiskType": "SYNC_FLUSH"}, fsync_ms=5), raw.warm_up_sends)
 PAIR = Group("pair", Servers(slave=True), raw.warm_up_sends)
 ALONE = Group("alone", None)
+
+
+def _growth() -> tuple[Row, ...]:
+    return (Row("growth", "times", "lower", bar=1.1, bar_on="ours"),)
 
 
 def _rate(bar: float | None = None, goal: float | None = None, unit: str = "messages/s") -> tuple[Row, ...]:
@@ -71,6 +75,30 @@ SCENARIOS = (
     Scenario(
         "restart", "from starting after SIGKILL to the first accepted send, 300,000 messages", ALONE,
         (Row("seconds", "s", "lower", bar=0.2),), life.restart,
+    ),
+    Scenario(
+        "ten-million", "store of 10 million messages", ALONE,
+        (
+            Row("start_s", "s", "lower", title="start after an orderly stop, to the first accepted send"),
+            Row("key_us", "us", "lower", title="look-up by key"),
+            Row("time_us", "us", "lower", title="seek by time"),
+        ),
+        stores.ten_million,
+    ),
+    Scenario(
+        "flat-topics", "CPU of a send: 1,000 topics to 1", RAW, _growth(), flatness.topics,
+    ),
+    Scenario(
+        "flat-connections", "CPU of a send: 1,000 connections to 1, 16 in flight each", RAW, _growth(),
+        flatness.connections,
+    ),
+    Scenario(
+        "flat-store", "CPU of a send: 100 million messages in the store to none", ALONE, _growth(),
+        flatness.store,
+    ),
+    Scenario(
+        "flat-memory", "anonymous memory over 10 million messages, after the first million", ALONE,
+        (Row("growth_mib", "MiB more", "lower", bar=2, bar_on="ours"),), flatness.memory, once=True,
     ),
     Scenario("java-sync-1", "Java sync sends, 1 thread", JAVA, _rate(1.5), by_java.sends("sync", 1)),
     Scenario("java-sync-8", "Java sync sends, 8 threads", JAVA, _rate(1.5), by_java.sends("sync", 8)),
