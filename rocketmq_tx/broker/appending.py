@@ -84,6 +84,8 @@ class Appending:
         self._appended = appended
         self._replicas = NoReplicas() if replicas is None else replicas
         self.listeners: dict[str, AppendListener] = {}
+        self.everybody_waits = False
+        """With autoFailover: for the replicas, as a master of any kind, and with WAIT=false as well."""
 
     def check_role(self) -> None:
         """RequestRefused on a slave; for who changes something else before it appends."""
@@ -118,6 +120,8 @@ class Appending:
     @property
     def settles_at_once(self) -> bool:
         """True when no sender has to wait: asynchronous flush and no synchronous replication."""
+        if self.everybody_waits:
+            return False
         config = self._config
         return (
             config.flush_disk_type is FlushDiskType.ASYNC_FLUSH
@@ -133,7 +137,7 @@ class Appending:
         commit_log_offset, size, _ = placed[-1]
         end = commit_log_offset + size
         on_disk = self._flushed(end)
-        if self._config.broker_role is not BrokerRole.SYNC_MASTER:
+        if self._config.broker_role is not BrokerRole.SYNC_MASTER and not self.everybody_waits:
             return on_disk
         on_slave = self._replicas.acknowledged(end)
         return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))

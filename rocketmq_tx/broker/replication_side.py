@@ -33,6 +33,7 @@ from rocketmq_tx.runtime.threads import off_reactor
 from rocketmq_tx.store.message_store import MessageStore
 
 if TYPE_CHECKING:
+    from rocketmq_tx.broker.automatic_side import AutomaticSide
     from rocketmq_tx.runtime.clocks import WallClock
 
 
@@ -60,6 +61,7 @@ class ReplicationSide:
         caller: RemotingClient,
         reactor: Any,
         now_ms: WallClock,
+        automatic: AutomaticSide | None = None,
     ) -> None:
         config, server = settings.store, settings.server
         self._config = config
@@ -67,7 +69,7 @@ class ReplicationSide:
         self.master_address: str | None = None
         """Of whom a NameServer, or the master itself, has told that it is the master; for requests."""
         self._store = store
-        self._arrivals = arrivals
+        self._arrivals = arrivals if automatic is None else automatic.arrivals
         self._appended = appended
         self._now_ms = now_ms
         in_threads = off_reactor(reactor)
@@ -76,7 +78,14 @@ class ReplicationSide:
         groups.observers.append(self._news.changed)
         self._digests = LogDigests(store, in_threads, self._news.is_slave)
         listener = SlaveListener(
-            store, config, slaves, in_threads, reactor, server.bind_address.strip("[]"), server.listen_port
+            store,
+            config,
+            slaves,
+            in_threads,
+            reactor,
+            server.bind_address.strip("[]"),
+            server.listen_port,
+            None if automatic is None else automatic.replicas,
         )
         self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
         self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
@@ -90,8 +99,10 @@ class ReplicationSide:
             self._append,
             registration.register_all,
             reactor,
+            None if automatic is None else automatic.membership,
         )
-        registration.master_observers.append(self.master_is)
+        if automatic is None:  # else it is agreed on, whatever a NameServer has heard
+            registration.master_observers.append(self.master_is)
         caller.connections.registry.add(self._sync)
         self._as_master = OnDemand("port for slaves", self._is_master, [self._listening])
         self._as_slave = OnDemand("replication", lambda: not self._is_master(), [self._sync, self._follower])

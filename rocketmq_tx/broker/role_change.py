@@ -177,6 +177,24 @@ class RoleChange:
         """A slave's master says which kind of master it is; in memory only."""
         self.standing = attrs.evolve(self.standing, master_role=master_role)
 
+    def begin_epoch(self, epoch: int) -> Deferred[None]:
+        """Has this master be the master of a newer epoch. Fails with RequestRefused or StoreError."""
+        return self._in_turn(self._begin_epoch, epoch)
+
+    async def _begin_epoch(self, epoch: int) -> None:
+        before = self.standing
+        if not self.is_master or epoch <= before.history.number:
+            raise _refused(
+                f"epoch {epoch} cannot be begun by a {before.broker_role.value} of {before.history.number}"
+            )
+        end = self._store.written_to
+        if end:
+            await self._flushes.durable(end, FLUSH_TIMEOUT_S)
+        self._stand(history=before.history.begun(epoch, end, MASTER_ID))
+        self._log.info("master of a new epoch: epoch={epoch} from={offset}", epoch=epoch, offset=end)
+        self._take_role()
+        self._tell_all()
+
     async def _promote(self, epoch: int) -> None:
         before = self.standing
         if self.is_master:

@@ -271,13 +271,14 @@ class ScannedSends:
         at_once: list[Answer] = []
         waiting: list[ScannedSend] = []
         places: list[Placed] = []
+        everybody_waits = self._appending.everybody_waits
         if waits is None:
             waits = [scanned[3].derived.waits for scanned in sends]
         for scanned, place, wait in zip(sends, placed, waits, strict=True):
             route, _, _, _, opaque, _ = scanned
             if route.is_oneway:
                 continue
-            if wait:
+            if wait or everybody_waits:
                 waiting.append(scanned)
                 places.append(place)
             else:

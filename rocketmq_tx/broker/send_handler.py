@@ -195,10 +195,11 @@ class SendHandler:
         answers: list[Answer] = []
         waiting: list[Send] = []
         settles_at_once = self._appending.settles_at_once
+        everybody_waits = self._appending.everybody_waits
         for send in sends:
             if send.refusal is not None:
                 answers.append(self._answers.refused(send.frame, send.refusal))
-            elif settles_at_once or not send.waits:
+            elif settles_at_once or not (send.waits or everybody_waits):
                 answers.append(self._stored(send, ResponseCode.SUCCESS))
             else:
                 waiting.append(send)

@@ -9,7 +9,7 @@ store written, checkpoint, closed. Each part gets what it needs here, and nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -64,6 +64,9 @@ from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.automatic_side import AutomaticSide
+
 VIP_PORT_OFFSET = -2
 STOP_TIMEOUT_S = 5.0
 
@@ -93,7 +96,7 @@ class BrokerParts:
         self._make_sending()
         self.reading = ReadingSide(
             settings,
-            self.store,
+            self.store if self.automatic is None else self.automatic.reads,
             self.arrivals,
             self.appending,
             self.topics,
@@ -169,9 +172,25 @@ class BrokerParts:
         )
         self.arrivals = Arrivals(reactor)
         self.slaves = Slaves(settings.store, reactor)
+        self.automatic = self._make_automatic()
+        automatic = self.automatic
         self.appending = Appending(
-            settings.store, self.store, self.flushes, self.arrivals, self._appended, self.slaves
+            settings.store,
+            self.store,
+            self.flushes,
+            self.arrivals if automatic is None else automatic.arrivals,
+            self._appended,
+            self.slaves if automatic is None else automatic.replicas,
         )
+        self.appending.everybody_waits = automatic is not None
+
+    def _make_automatic(self) -> AutomaticSide | None:
+        if not self.settings.broker.auto_failover:
+            return None
+        # kazoo and what it needs cost a tenth of a start, and few want it
+        from rocketmq_tx.broker.automatic_side import AutomaticSide  # noqa: PLC0415
+
+        return AutomaticSide(self.settings, self.store, self.slaves, self.arrivals, self.reactor)
 
     def _make_tables(self) -> None:
         broker = self.settings.broker
@@ -242,6 +261,7 @@ class BrokerParts:
             self.caller,
             self.reactor,
             self.now_ms,
+            self.automatic,
         )
         self.failover = FailoverSide(
             settings,
@@ -265,6 +285,8 @@ class BrokerParts:
             self.caller,
             self.reactor,
         )
+        if self.automatic is not None:
+            self.automatic.use(self.failover.roles)
         config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
         registry = Registry(
             self.send_handler,
@@ -323,12 +345,14 @@ class BrokerParts:
             *address_server,
             Unregistration(self.registration),  # does its work when it stops: after the listener
             *self.failover.before_clients(),
+            *([] if self.automatic is None else self.automatic.before_clients()),
             *self.replication.before_clients(),  # senders wait for slaves as long as there are senders
             *self.transactions.services(),
             *self.reading.services(),
             self.listener,
             self.registration,  # a route is announced only when the port answers
             *self.replication.after_registration(),
+            *([] if self.automatic is None else self.automatic.last()),
             Announcement(self.settings, self.registration, self.reactor, announce),
             reactor=self.reactor,
             stop_timeout_s=STOP_TIMEOUT_S,
@@ -338,6 +362,8 @@ class BrokerParts:
 
     def _appended(self) -> None:
         self.slaves.log_grew()
+        if self.automatic is not None:
+            self.automatic.replicas.log_grew()
         self.store_service.appended()
 
     def _released_before(self, commit_log_offset: int) -> Deferred[None]:

@@ -130,6 +130,11 @@ class Takeover:
     async def promote(self, peer: Peer, frame: Frame, header: PromoteRequestHeader) -> Reply:
         if self._roles.is_master:
             raise _refused(f"this broker is the master already, of epoch {self._roles.history.number}")
+        if self._settings.broker.auto_failover and not header.only_ask:
+            raise _refused(
+                "with autoFailover the brokers agree on who is master: stop the master in order, and a slave"
+                " in sync takes over at once"
+            )
         if self._is_busy:
             raise _refused("another promotion of this broker is under way")
         self._is_busy = True

@@ -449,7 +449,16 @@ class BrokerConfig:
         None,
         "zookeeper://host:port/path; brokers agree there on who is master, and a slave takes over by itself.",
         origin=OURS,
-        refused="this version does not fail over by itself; remove the key",
+        important=True,
+    )
+    auto_failover_session_timeout: int = key(
+        "autoFailoverSessionTimeout",
+        4000,
+        "How long a broker may be silent before ZooKeeper counts it as gone; a slave takes over after that.",
+        unit="ms",
+        low=1000,
+        high=60_000,
+        origin=OURS,
     )
     timer_max_delay_sec: int = key(
         "timerMaxDelaySec",

@@ -16,6 +16,7 @@ import attrs
 from rocketmq_tx.config import elsewhere
 from rocketmq_tx.config.addresses import format_address, parse_addresses
 from rocketmq_tx.config.broker import BrokerConfig
+from rocketmq_tx.config.coordination import parse_coordination
 from rocketmq_tx.config.given import Source, entries_of, nearest_name, parse_value
 from rocketmq_tx.config.host_facts import HostFacts
 from rocketmq_tx.config.keys import ConfigKey, keys_of
@@ -135,6 +136,7 @@ def load_broker(
     _fill(settings, overrides or {}, environ or {}, elsewhere.NAMES)
     _check_namesrv_addresses(settings.broker)
     _check_role(settings)
+    _check_failover(settings.broker)
     return settings
 
 
@@ -250,6 +252,13 @@ def _check_namesrv_addresses(broker: BrokerConfig) -> None:
             f"The Name Server Address[{broker.namesrv_addr}] illegal, please set it as follows, "
             '"127.0.0.1:9876;192.168.0.1:9876"'
         ) from None
+
+
+def _check_failover(broker: BrokerConfig) -> None:
+    if broker.auto_failover:
+        parse_coordination(broker.auto_failover)
+        if not 0 <= broker.broker_id < 1 << 32:
+            raise SettingsContradict(f"with autoFailover a brokerId is below 2^32, not {broker.broker_id}")
 
 
 def _check_role(settings: BrokerSettings) -> None:

@@ -30,6 +30,8 @@ AGAIN_S = 0.25
 """After a round that could not do what it wanted, whatever is heard meanwhile."""
 LOOK_S = 1.0
 """How often is looked whether a member lags, or has caught up."""
+LAST_WAIT_S = 1.0
+"""For so long a master that stops waits for acknowledgements of what it has taken."""
 SAFETY_S = 10.0
 """Everything is read again so often even if nothing is heard."""
 
@@ -48,6 +50,8 @@ class Roles(Protocol):
     def open_link(self) -> Deferred[None]: ...
 
     def promote(self, epoch: int) -> Deferred[None]: ...
+
+    def begin_epoch(self, epoch: int) -> Deferred[None]: ...
 
     def demote(self, master_address: str, epoch: int) -> Deferred[None]: ...
 
@@ -101,6 +105,7 @@ class AutomaticFailover(Service):
         self._again = False
         self._retry: Any = None
         self._last_problem: str | None = None
+        self._stopping = False
         self._periodic = [
             Periodic(reactor, LOOK_S, replicas.look, "look at the members in sync"),
             Periodic(reactor, SAFETY_S, self.changed, "look at the agreed state"),
@@ -111,13 +116,14 @@ class AutomaticFailover(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._set_gate()
+        self.set_gate()
         self._coordinator.start(self.changed)
         for periodic in self._periodic:
             periodic.startService()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._stopping = True
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -129,12 +135,18 @@ class AutomaticFailover(Service):
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._leading is not None:
-            self._resign()
         self._gate.refuse(CAUSE, "This broker is stopping.")
+        if self._leading is not None:
+            await self._replicas.caught_up(LAST_WAIT_S)
+            self._resign()
         if self._round is not None:
             self._round.cancel()
         await self._coordinator.close()
+
+    def role_changed(self) -> None:
+        """By whoever: a broker that is no master leads nothing."""
+        if self._leading is not None and not self._roles.is_master:
+            self._resign()
 
     @property
     def reading(self) -> Reading | None:
@@ -149,7 +161,7 @@ class AutomaticFailover(Service):
         """Something may be different from what it was: everything is looked at again."""
         if not self.running:
             return
-        self._set_gate()
+        self.set_gate()
         if self._round is not None or self._retry is not None:
             self._again = True
             return
@@ -187,7 +199,10 @@ class AutomaticFailover(Service):
 
     # -- whether messages are taken --------------------------------------------------------------------------
 
-    def _set_gate(self) -> None:
+    def set_gate(self) -> None:
+        """Whether a master takes messages now."""
+        if self._stopping:
+            return
         if self._leading is None:
             if self._roles.is_master:
                 self._gate.refuse(CAUSE, UNCONFIRMED)
@@ -218,7 +233,7 @@ class AutomaticFailover(Service):
         me = Myself(self._member, roles.history.number, roles.is_master, self._leading is not None)
         decision = decide(state, alive.keys(), me, self._address, coordinator.session)
         well = await self._do(decision, reading)
-        self._set_gate()
+        self.set_gate()
         return well
 
     async def _do(self, decision: Any, reading: Reading | None) -> bool:
@@ -251,16 +266,16 @@ class AutomaticFailover(Service):
     def _resign(self) -> None:
         self._leading = None
         self._replicas.resign()
-        self._set_gate()
+        self.set_gate()
 
     async def _follow(self, epoch: int, address: str) -> None:
         if self._following == (epoch, address):
             return
         demoted = self._roles.demote(address, epoch)
-        self._set_gate()
+        self.set_gate()
         await demoted
         await self._roles.open_link()
-        self._set_gate()
+        self.set_gate()
         self._following = (epoch, address)
 
     async def _claim(self, state: ClusterState, reading: Reading | None) -> bool:
@@ -275,7 +290,10 @@ class AutomaticFailover(Service):
             return False  # read again, and the link stays closed until then
         self.log.info("elected: epoch={epoch} brokerId={member}", epoch=state.epoch, member=self._member)
         self._gate.refuse(CAUSE, UNCONFIRMED)
-        await self._roles.promote(state.epoch)
+        if self._roles.is_master:
+            await self._roles.begin_epoch(state.epoch)
+        else:
+            await self._roles.promote(state.epoch)
         if not self.running:
             return True
         self._leading = state.epoch

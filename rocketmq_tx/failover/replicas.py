@@ -74,6 +74,10 @@ class InSyncReplicas:
         self._members = {}
         self._acknowledged.fail_all(FlushTimeout("this broker is not master any more"))
 
+    def caught_up(self, timeout_s: float) -> Deferred[None]:
+        """Fires when all of the log is acknowledged, or the time is up."""
+        return self._acknowledged.wait(self._log.written_to, timeout_s).addErrback(_trap_late)
+
     @property
     def acknowledged_to(self) -> int:
         """Up to where this master has acknowledged its log, and may any time."""
@@ -193,6 +197,10 @@ class InSyncReplicas:
 
     def _now_ms(self) -> int:
         return int(self._reactor.seconds() * 1000)
+
+
+def _trap_late(failure: Failure) -> None:
+    failure.trap(FlushTimeout)
 
 
 def _not_in_time(failure: Failure) -> ResponseCode:

@@ -148,6 +148,21 @@ class ConsumeQueue:
         """(commit log offset, size, tags code) of an entry that exists."""
         return self._entry(queue_offset)
 
+    def end_before(self, log_offset: int) -> int:
+        """The queue offset behind the last message whose record begins before `log_offset`.
+
+        Looked for among the newest first: hardly any are behind.
+        """
+        count = 1
+        while count < self.max_offset - self.min_offset:
+            if self.entry(self.max_offset - count)[0] < log_offset:
+                break
+            count *= 2
+        low = max(self.min_offset, self.max_offset - count)
+        end = self._first_place(low, self.max_offset, log_offset)
+        self._block = b""
+        return end
+
     def begin_at(self, queue_offset: int) -> None:
         """An empty queue gets its first message under a number above 0: fillers stand before it."""
         start = self._files.start_of(queue_offset * QUEUE_ENTRY_BYTES)

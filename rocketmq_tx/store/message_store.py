@@ -32,6 +32,7 @@ from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.queue_view import QueueView
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Damage, Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
@@ -384,14 +385,18 @@ class MessageStore:
         matches: Matches | None = None,
         may_block: bool = False,
         wants: Wants | None = None,
+        end: int | None = None,
     ) -> GetResult:
         """Up to `max_count` messages of a queue from `offset` on, within the limits of the configuration.
 
         `matches` takes a tags code and says whether the message is wanted, `wants` its stored properties.
-        WouldBlock when the bytes are not in memory and `may_block` is False: hand the error to `warm` in a
-        thread, then ask again.
+        The queue counts as ending at `end`. WouldBlock when the bytes are not in memory and `may_block` is
+        False: hand the error to `warm` in a thread, then ask again.
         """
-        return self._puller.get(self._queue(topic, queue_id), offset, max_count, matches, may_block, wants)
+        queue = self._queue(topic, queue_id)
+        if queue is not None and end is not None:
+            queue = QueueView(queue, end)
+        return self._puller.get(queue, offset, max_count, matches, may_block, wants)
 
     def warm(self, error: WouldBlock) -> None:
         """Reads the bytes that were not in memory; for a thread, touches no state of the store."""
@@ -423,6 +428,13 @@ class MessageStore:
         """(min, max): the oldest message's number and the next one's; (0, 0) for a queue without messages."""
         queue = self._queue(topic, queue_id)
         return (queue.min_offset, queue.max_offset) if queue is not None else (0, 0)
+
+    def queue_offsets_before(self, topic: str, queue_id: int, commit_log_offset: int) -> tuple[int, int]:
+        """As `queue_offsets`, of the messages whose records begin before that offset."""
+        queue = self._queue(topic, queue_id)
+        if queue is None:
+            return 0, 0
+        return queue.min_offset, max(queue.min_offset, queue.end_before(commit_log_offset))
 
     def queues(self) -> Iterable[tuple[str, int]]:
         """(topic, queue id) of every queue."""

@@ -63,6 +63,13 @@ def apache_class_path() -> str:
     return _build("apache-servers.classpath", [project], ["-f", str(project), "dependency:build-classpath"])
 
 
+@functools.cache
+def zookeeper_class_path() -> str:
+    """Apache ZooKeeper's server."""
+    project = PROJECT / "zookeeper.xml"
+    return _build("zookeeper.classpath", [project], ["-f", str(project), "dependency:build-classpath"])
+
+
 def _build(output: str, inputs: list[Path], goals: list[str]) -> str:
     """Runs Maven unless `output` was made from the same inputs; returns the class path that it wrote."""
     state = hashlib.sha256(b"".join(file.read_bytes() for file in inputs)).hexdigest()

@@ -205,6 +205,9 @@ class ModelBroker:
         self._look_for_master()
         return succeed(None)
 
+    def begin_epoch(self, epoch: int) -> Deferred[None]:
+        return self.promote(epoch)
+
     def promote(self, epoch: int) -> Deferred[None]:
         assert self.link is None
         return self._soon().addCallback(lambda _: self._promoted(epoch))
