@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field
@@ -133,13 +133,20 @@ class Broker:
             self._gone()
 
     def stop(self) -> None:
+        self.ask_to_stop()
+        self.wait_for_end()
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, without waiting."""
         assert self._child is not None
         self._child.send_signal(signal.SIGTERM)
-        self._gone()
 
-    def _gone(self) -> None:
+    def wait_for_end(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        self._gone(timeout_s)
+
+    def _gone(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         assert self._child is not None and self._child.stdout is not None
-        self._child.wait(STOP_TIMEOUT_S)
+        self._child.wait(timeout_s)
         self._child.stdout.close()
         self._child = None
 
@@ -205,10 +212,16 @@ class Loader:
             self.acknowledged.append(Acknowledged(topic, *queue, place.commit_log_offset, body))
 
 
-def load_until_killed(
-    broker: Broker, name: str, choice: random.Random, seconds: float, connections: int, in_flight: int
+def load_until_ended(
+    broker: Broker,
+    name: str,
+    choice: random.Random,
+    seconds: float,
+    connections: int,
+    in_flight: int,
+    end: Callable[[], object],
 ) -> list[Acknowledged]:
-    """Sends for so long, kills the broker, and returns what was acknowledged, also on its last breath."""
+    """Sends for so long, ends the broker, and returns what was acknowledged, also on its last breath."""
     loaders = [Loader(broker.port, f"{name}.{number}", choice, in_flight) for number in range(connections)]
     kill_at: float | None = time.perf_counter() + seconds
     with selectors.DefaultSelector() as selector:
@@ -222,7 +235,7 @@ def load_until_killed(
                     key.data.socket.close()
             if kill_at is not None and time.perf_counter() >= kill_at:
                 kill_at = None
-                broker.kill()
+                end()
     return [one for loader in loaders for one in loader.acknowledged]
 
 
@@ -293,7 +306,9 @@ def kill_rounds(
             broker.start()
             for number in range(1, rounds + 1):
                 seconds = choice.uniform(0.02, longest_s)
-                acknowledged = load_until_killed(broker, str(number), choice, seconds, connections, in_flight)
+                acknowledged = load_until_ended(
+                    broker, str(number), choice, seconds, connections, in_flight, broker.kill
+                )
                 if number % 2 == 0:
                     broker.launch()
                     time.sleep(choice.uniform(0.1, 0.8))  # until somewhere in its start

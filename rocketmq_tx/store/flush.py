@@ -66,13 +66,11 @@ class FlushJob:
         self.done = True
 
     def uncovered(self) -> StoreError | None:
-        """Why what it covers cannot be counted on yet, after it has run: its own error, or an earlier job."""
-        if self.error is not None:
-            return self.error
-        for job in self.earlier:
-            if job.error is not None or not job.done:
-                return job.error or StoreError("a flush that was begun earlier has not ended")
-        return None
+        """Why what it covers cannot be counted on, after it has run: its own error or an earlier job's.
+
+        One that has not ended takes nothing away: this job's lane has heard of every failed write by itself.
+        """
+        return self.error or next((job.error for job in self.earlier if job.error is not None), None)
 
 
 class LogFlusher:
@@ -95,10 +93,15 @@ class LogFlusher:
         self.flushed_to = self._handed_out_to = offset
 
     def begin(self) -> FlushJob | None:
-        """A job for everything written since the last one; None when there is nothing or one failed."""
-        if self.failure is not None or self._log.written_to <= self._handed_out_to:
+        """A job for everything written since the last one; None when there is nothing or one failed.
+
+        Jobs of `begin_again` are none of those: who waits for a flush does not hear when they end.
+        """
+        if self.failure is not None or self._log.written_to <= max(self._handed_out_to, self.flushed_to):
             return None
-        return self.begin_again()
+        job = self.begin_again()
+        self._handed_out_to = job.flush_to
+        return job
 
     def begin_again(self) -> FlushJob:
         """A job for everything that is not known to be flushed, whether another job is at it or not."""
@@ -115,7 +118,6 @@ class LogFlusher:
         log.directory_changed = False
         job = FlushJob(self._disk, files, directories, log.written_to, lane, tuple(self._running))
         self._running.append(job)
-        self._handed_out_to = job.flush_to
         return job
 
     def finish(self, job: FlushJob) -> int:

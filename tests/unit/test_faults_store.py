@@ -144,6 +144,34 @@ class SlowSyncTests(FlushCase):
         self.flush_ends()
         self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
 
+    def test_2_s_are_waited_for_with_an_answer_for_everybody(self) -> None:
+        waiting = [self.sent() for _ in range(3)]
+        self.clock.advance(2)
+        for one in waiting:
+            self.assertNoResult(one)
+        self.flush_ends()
+        self.flush_ends()
+        for one in waiting:
+            self.assertEqual(self.successResultOf(one), ResponseCode.SUCCESS)
+
+    def test_a_send_that_comes_while_a_checkpoint_is_made_is_flushed_for_itself(self) -> None:
+        self.store.append_all([message("T", 0, b"before")], NOW)
+        checkpoint = self.store.begin_checkpoint(NOW)
+        waiting = self.sent()
+        checkpoint.run()
+        self.store.finish_checkpoint(checkpoint)
+        self.flush_ends()
+        self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
+
+    def test_a_send_while_all_that_is_written_is_flushed_by_a_checkpoint_is_answered(self) -> None:
+        placed = self.appending.append([message("T", 0, b"x")], NOW)
+        checkpoint = self.store.begin_checkpoint(NOW)
+        waiting = self.appending.settle(placed)
+        checkpoint.run()
+        self.store.finish_checkpoint(checkpoint)
+        self.flush_ends()
+        self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
+
     def test_5_s_is_a_timeout_reads_go_on_and_the_next_is_well_again(self) -> None:
         waiting = self.sent(b"slow")
         self.clock.advance(4.99)
