@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.store.commit_log import CommitLog
+from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.records import Verdict, examine, facts
 
 _CHUNK_BYTES = 1 << 20
@@ -18,7 +19,7 @@ class Step(NamedTuple):
     """One step: `size` bytes at `offset`, which are at `data[at:]`.
 
     WHOLE, DAMAGED and BLANK as `records.Verdict` says; NOTHING is a stretch that is no record although one
-    follows behind it.
+    follows behind it; ENTERED is one of whole records that `PlainRecords` has entered already.
     """
 
     verdict: Verdict
@@ -28,7 +29,16 @@ class Step(NamedTuple):
     at: int
 
 
-def walk(log: CommitLog, start: int, check_crc: bool, skip_gaps: bool) -> Iterator[Step]:
+class PlainFrom(NamedTuple):
+    """Enters the plain records that a walk comes to from `offset` on, unless it has just seen damage."""
+
+    offset: int
+    records: PlainRecords
+
+
+def walk(
+    log: CommitLog, start: int, check_crc: bool, skip_gaps: bool, plain: PlainFrom | None = None
+) -> Iterator[Step]:
     """Steps from `start`, where a record begins, to the last place from which no step leads on.
 
     With `skip_gaps`, bytes that are no record are stepped over when a whole record stands behind them that
@@ -37,10 +47,18 @@ def walk(log: CommitLog, start: int, check_crc: bool, skip_gaps: bool) -> Iterat
     """
     position = start
     newest_ms = 0
+    sound = True
     while log.segments.has(position):
         segment_end = log.segments.end_of(position)
         base, data = position, log.read(position, min(_CHUNK_BYTES, segment_end - position))
         while position < segment_end:
+            if plain is not None and sound and position >= plain.offset:
+                at = position - base
+                size = plain.records.take(data, at, base) - at
+                if size:
+                    newest_ms = plain.records.last_store_timestamp
+                    yield Step(Verdict.ENTERED, position, size, data, at)
+                    position += size
             verdict, size = examine(data, position - base, position, check_crc)
             if verdict is Verdict.MORE and size <= segment_end - position:
                 length = min(max(_CHUNK_BYTES, size), segment_end - position)
@@ -51,7 +69,8 @@ def walk(log: CommitLog, start: int, check_crc: bool, skip_gaps: bool) -> Iterat
                 position = segment_end
             elif verdict in (Verdict.WHOLE, Verdict.DAMAGED):
                 yield Step(verdict, position, size, data, position - base)
-                if verdict is Verdict.WHOLE and skip_gaps:
+                sound = verdict is Verdict.WHOLE
+                if sound and skip_gaps:
                     newest_ms = facts(data, position - base).store_timestamp
                 position += size
             else:
@@ -59,6 +78,7 @@ def walk(log: CommitLog, start: int, check_crc: bool, skip_gaps: bool) -> Iterat
                 if following is None:
                     return
                 yield Step(Verdict.NOTHING, position, following - position, data, position - base)
+                sound = False
                 position = following
                 break
 

@@ -28,6 +28,7 @@ from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
+from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus, Puller
 from rocketmq_tx.store.queue_ext import QueueExt
@@ -174,6 +175,7 @@ class MessageStore:
             self._queues,
             self._index if config.message_index_enable else None,
             self._dispatcher,
+            PlainRecords(self._queues, self._pending_keys, self._deleted, self._multi_dispatch),
             self._deleted,
             checkpoint,
             clean,

@@ -41,6 +41,7 @@ class Verdict(enum.Enum):
     DAMAGED = "a record whose lengths are right, but not its checksum or texts"
     BLANK = "the end mark of a file"
     NOTHING = "no record"
+    ENTERED = "whole records that are in their queues already"
     MORE = "a record that goes on after the bytes given"
 
 

@@ -18,11 +18,15 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
 from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
-from rocketmq_tx.store.log_walk import Step, walk
+from rocketmq_tx.store.log_walk import PlainFrom, Step, walk
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, RECORD_WORK, OpeningProgress
+from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
+
+_WRITTEN_OUT_EVERY = 65_536
+"""Records whose entries and keys wait in memory at most."""
 
 
 class Damage(NamedTuple):
@@ -68,6 +72,7 @@ class Recovery:
         queues: QueueTable,
         index: MessageIndex | None,
         dispatcher: Dispatcher,
+        plain: PlainRecords,
         deleted: DeletedTopics,
         checkpoint: Checkpoint,
         clean: bool,
@@ -80,6 +85,7 @@ class Recovery:
         self._queues = queues
         self._index = index
         self._dispatcher = dispatcher
+        self._plain = plain
         self._deleted = deleted
         self._checkpoint = checkpoint
         self._check_crc = check_crc
@@ -335,7 +341,9 @@ class Recovery:
         log.trusted_from = walk_from if self._check_crc else log.segments.end
         end, log_end = walk_from, log.segments.end
         doubtful: list[Step] = []
-        for step in walk(log, walk_from, self._check_crc, skip_gaps=not report.clean):
+        both_from = starts.queues_from if self._index is None else max(starts.queues_from, index_from)
+        plain = PlainFrom(both_from, self._plain)
+        for step in walk(log, walk_from, self._check_crc, not report.clean, plain):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
                 doubtful.append(step)
                 continue
@@ -344,22 +352,23 @@ class Recovery:
                 self._withhold(doubtful, starts.queues_from)
                 log.trusted_from = step.offset
                 doubtful = []
-            if step.verdict is Verdict.WHOLE:
+            records = 1
+            if step.verdict is Verdict.ENTERED:
+                records = self._entered()
+            elif step.verdict is Verdict.WHOLE:
                 record = facts(step.data, step.at)
                 queue, index = step.offset >= starts.queues_from, step.offset >= index_from
                 if not self._dispatcher.enter(record, queue, index, fill_gaps):
                     self._withheld(step)
                 log.last_record_at = step.offset
                 log.last_store_timestamp = record.store_timestamp
-                report.records_walked += 1
-                if report.records_walked % 65536 == 0:
-                    self._write_out()
+                self._count(1)
             elif step.offset == log.segments.start_of(step.offset):
                 # A segment of nothing, put there by a repair: queues may name what it once held.
                 log.trusted_from = step.offset + step.size
             share = (step.offset - walk_from) * 100 // (log_end - walk_from)
             self._progress.did(
-                step.size + RECORD_WORK,
+                step.size + records * RECORD_WORK,
                 "recovering: read the log to {} of at most {}, {}%", step.offset, log_end, share,
             )  # fmt: skip
             if not doubtful:
@@ -369,6 +378,21 @@ class Recovery:
         report.bytes_walked = end - walk_from
         self._write_out()
         return end
+
+    def _entered(self) -> int:
+        """Notes what the plain records have entered; returns how many those were."""
+        log, plain = self._log, self._plain
+        self._queues.dirty.update(dict.fromkeys(plain.touched))
+        log.last_record_at, log.last_store_timestamp = plain.last_record_at, plain.last_store_timestamp
+        self._count(len(plain.touched))
+        return len(plain.touched)
+
+    def _count(self, records: int) -> None:
+        """Counts records; what waits in memory is written out every so often."""
+        before = self.report.records_walked // _WRITTEN_OUT_EVERY
+        self.report.records_walked += records
+        if self.report.records_walked // _WRITTEN_OUT_EVERY > before:
+            self._write_out()
 
     def _walk_from(self, starts: _Starts) -> tuple[int, int]:
         """Where to begin walking, and the index start: an index that reaches too far back is begun anew."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import random
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from rocketmq_tx.store import opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
+from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
@@ -21,6 +23,7 @@ from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
 LOG = "/store/commitlog/"
 QUEUE = "/store/consumequeue/T/0/"
 LATER = 1 << 62
+PREPARED = 0x4
 
 
 def segment(number: int) -> str:
@@ -208,6 +211,38 @@ class LogTests(RecoveryCase):
         self.assertEqual(report.log_end_offset, end)
         self.assertEqual(self.numbers(store), list(range(6)))
 
+    def test_plain_records_and_others_are_entered_in_the_order_of_the_log(self) -> None:
+        """The first of a queue, those without keys, of a transaction, and damaged ones are not plain."""
+        store, _ = self.open()
+        placed = []
+        for n in range(300):
+            kind = n % 7
+            like = message("ABC"[n % 3], n % 2, b"%d" % n, unique=f"U{n}" if kind else None)
+            if kind == 6:
+                like = like._replace(sys_flag=PREPARED)
+            placed += store.append_all([like], NOW + n)
+        for place in placed[50], placed[51], placed[200]:
+            at = place.commit_log_offset % SEGMENT
+            self.disk.spoil(segment(place.commit_log_offset // SEGMENT), at + 88, b"?")
+        ahead, behind = self.disk.after_kill(), self.disk.after_kill()
+        fast, report = self.open(ahead)
+        with mock.patch.object(PlainRecords, "take", lambda records, data, at, base: at):
+            slow, slow_report = self.open(behind)
+        self.assertEqual(report, slow_report)
+        self.assertEqual(report.records_walked, 297)
+        for disk, opened in (ahead, fast), (behind, slow):
+            opened.close(NOW)
+            self.assertIn("/store/index", "".join(disk.nodes))
+        self.assertEqual(self.derived(ahead), self.derived(behind))
+
+    def derived(self, disk: MemoryDisk) -> dict[str, bytes]:
+        """Queues and index as they stand in their files."""
+        return {
+            path: bytes(node.content)
+            for path, node in disk.nodes.items()
+            if "/consumequeue/" in path or "/index/" in path
+        }
+
     def test_the_crc_is_not_looked_at_when_told_so_but_reads_do(self) -> None:
         self.filled(5)
         self.disk.spoil(segment(0), 100, b"?")
@@ -232,10 +267,10 @@ class LogTests(RecoveryCase):
         return [line for line in notices if line.startswith(("recovering", "opening"))]
 
     def test_a_recovery_of_more_than_two_seconds_tells_how_far_it_is(self) -> None:
-        self.filled()
-        lines = self.open_slowly(self.disk.after_kill(), 0.5)
+        self.filled(200)
+        lines = self.open_slowly(self.disk.after_kill(), 2.1)
         self.assertGreater(len(lines), 5)
-        self.assertIn(f"of at most {4 * SEGMENT}", lines[0])
+        self.assertIn(f"of at most {7 * SEGMENT}", lines[0])
         self.assertEqual(self.open_slowly(self.disk.after_kill(), 0.01), [])
 
     def test_looking_through_very_many_queues_tells_how_far_it_is(self) -> None:
