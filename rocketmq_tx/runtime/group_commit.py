@@ -106,6 +106,7 @@ class GroupCommit:
         """
         self._watermark.fail_all(StoreError("the end of the log was cut off, and the message with it"))
         self._watermark.set_back(self._store.flushed_to)
+        self._watermark.advance(self._store.flushed_to)  # as after a start, nobody has told it that far
         self._wanted = self._covered = self._store.flushed_to
 
     def _tell_idle(self) -> None:

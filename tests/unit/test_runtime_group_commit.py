@@ -74,6 +74,12 @@ class GroupCommitTests(SynchronousTestCase):
         self.log.written_to += size
         return self.commit.durable(self.log.written_to, timeout_s)
 
+    def test_what_a_cut_has_left_is_on_disk_though_nobody_has_flushed_since_the_start(self) -> None:
+        self.log.written_to = self.log.handed_out_to = self.log.flushed_to = 70  # of 100 before the cut
+        self.commit.log_was_cut()
+        self.successResultOf(self.commit.durable(70, 5))
+        self.assertNoResult(self.append(10))
+
     def test_a_lonely_message_is_flushed_at_once(self) -> None:
         wait = self.append(100)
         self.assertNoResult(wait)
