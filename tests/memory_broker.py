@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from rocketmq_tx.broker.service import BrokerParts
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.decoder import FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
@@ -123,6 +124,23 @@ class MemoryBroker:
     def killed(self, **keys: Any) -> MemoryBroker:
         """The process is gone, the machine is not: what was written is there."""
         return MemoryBroker(self.disk.after_kill(), self.now_ms(), **{**self.keys, **keys})
+
+    # -- roles -------------------------------------------------------------------------------------------
+
+    def becomes(self, role: BrokerRole) -> None:
+        """It is master or slave from now on, and its parts are told so."""
+        self.settings.store.broker_role = role
+        self.parts.redelivery.schedule.role_changed()
+        self.parts.timers.role_changed()
+
+    def copy_from(self, master: MemoryBroker) -> None:
+        """A slave gets what its master has stored and it has not, as its follower would bring it."""
+        start, end = self.parts.store.written_to, master.parts.store.written_to
+        while start < end:
+            data = master.parts.store.log_bytes(start, end - start)
+            for topic, queue_id in self.parts.store.append_raw(data, start, self.now_ms()):
+                self.parts.arrivals.notify(topic, queue_id)
+            start += len(data)
 
     # -- requests ----------------------------------------------------------------------------------------
 

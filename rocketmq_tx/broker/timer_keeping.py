@@ -155,10 +155,14 @@ class TimerKeeping:
         self._marked, self._safe = state, None
         return True
 
-    async def close(self) -> None:
-        """Saves all of it; StoreError when that fails: the next start delivers some messages again."""
+    async def at_rest(self) -> None:
+        """Waits for the save that is under way."""
         if self._saving is not None:
             await self._saving
+
+    async def close(self) -> None:
+        """Saves all of it; StoreError when that fails: the next start delivers some messages again."""
+        await self.at_rest()
         saved = self._begin_save(everything=True)
         if saved is not None:
             await saved

@@ -94,6 +94,7 @@ class TimerService(Service):
             lambda: self._delivery.delivered,
         )
         self._is_open = False
+        self._is_discarded = False
         self._was_rebuilt = False
         self._has_topic = False
         self._is_refused = False
@@ -168,10 +169,10 @@ class TimerService(Service):
     # -- turns ---------------------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
-        if not self._is_master():
+        self._wait_s = REST_S  # should this turn fail
+        if not await self._is_master():
             self._wait_s = IDLE_S
             return
-        self._wait_s = REST_S  # should this turn fail
         has_more = await self._intake.enter_some()
         if self.index.intake_from > 0 and not self._has_topic:
             self._ensure_topic()
@@ -199,19 +200,28 @@ class TimerService(Service):
         self._answer_moves()
         self._wait_s = 0.0 if busy and self.index.has_room else min(self._until_next_s(), keep_s)
 
-    def _is_master(self) -> bool:
-        """Opens or lets go of the index as the role says."""
+    async def _is_master(self) -> bool:
+        """Opens the index or throws it away, as the role says.
+
+        The log of a slave is its master's: what this broker alone had may be cut off, and other messages
+        stand there later. Only the log itself can tell, when it is master again.
+        """
         if not self._config.broker_role.is_master:
-            self._is_open = False
             moves, self._moves = self._moves, []
             for _, done in moves:
                 done.callback(None)
+            if not self._is_discarded:
+                self._is_open = False
+                await self._keeping.at_rest()
+                self.index.discard()
+                self._is_discarded = True
             return False
         if not self._is_open:
             self._delivery.forget()
             self._intake.open()
             self._keeping.begin()
             self._is_open = True
+            self._is_discarded = False
         return True
 
     def _until_next_s(self) -> float:

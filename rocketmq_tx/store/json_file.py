@@ -62,6 +62,12 @@ class JsonFile:
         disk.rename(f"{path}.tmp", path)
         disk.sync_directory(path.rpartition("/")[0] or ".")
 
+    def remove(self) -> None:
+        """Removes the file, and its `.bak` before it, which would stand in for it otherwise."""
+        for path in (f"{self._path}.bak", self._path):
+            if self._disk.file_size(path) is not None:
+                self._disk.remove(path)
+
     def _read(self, path: str) -> bytes | None:
         size = self._disk.file_size(path)
         return None if size is None else self._disk.open(path).pread(size, 0)

@@ -107,6 +107,15 @@ class TimerIndex:
         self._remove_strangers()
         return manifest is not None
 
+    def discard(self) -> None:
+        """Forgets everything, on disk as well: the next `load` finds nothing. Not while a job runs.
+
+        StoreError when a file cannot be removed.
+        """
+        self._forget()
+        self._file.remove()
+        self._remove_strangers()
+
     def _problem(self, manifest: TimerManifest, log_end: int, queue_end: int) -> str | None:
         if manifest.log_end > log_end or manifest.intake_from > queue_end:
             return f"it tells of a log up to {manifest.log_end}, and this one ends at {log_end}"

@@ -250,12 +250,53 @@ class Masters(ScheduleCase):
         self.broker.stop()
         self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms(), brokerRole="SLAVE", brokerId=1)
         self.assertEqual(self.waited(5), [])
-        self.broker.settings.store.broker_role = BrokerRole.ASYNC_MASTER
-        self.broker.parts.redelivery.schedule.role_changed()
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
         self.assertEqual(self.waited(0), [b"x"])
-        self.broker.settings.store.broker_role = BrokerRole.SLAVE
-        self.broker.parts.redelivery.schedule.role_changed()
+        self.broker.becomes(BrokerRole.SLAVE)
         self.assertEqual(self.waited(5), [b"x"])
+
+    def test_what_was_replicated_is_delivered_by_the_slave_that_takes_over(self) -> None:
+        slave = MemoryBroker(brokerRole="SLAVE", brokerId=1)
+        self.delay(b"early", level=1)
+        self.delay(b"late", level=3)
+        self.broker.pass_time(2)
+        slave.pass_time(2)
+        slave.copy_from(self.broker)
+        progress = self.broker.parts.redelivery.progress.snapshot()
+        slave.parts.redelivery.progress.follow(progress, self.broker.parts.store.written_to)
+        self.assertEqual(slave.bodies(), [b"early"])
+
+        slave.becomes(BrokerRole.ASYNC_MASTER)
+        slave.pass_time(7)
+        self.assertEqual(slave.bodies(), [b"early"])
+        slave.pass_time(1)
+        self.assertEqual(slave.bodies(), [b"early", b"late"])
+
+    def test_a_delivery_that_was_not_replicated_comes_again(self) -> None:
+        """Though the master has said that it was delivered."""
+        slave = MemoryBroker(brokerRole="SLAVE", brokerId=1)
+        self.delay(b"x", level=1)
+        slave.copy_from(self.broker)
+        self.broker.pass_time(2)
+        slave.pass_time(2)
+        progress = self.broker.parts.redelivery.progress.snapshot()
+        slave.parts.redelivery.progress.follow(progress, self.broker.parts.store.written_to)
+
+        slave.becomes(BrokerRole.ASYNC_MASTER)
+        slave.pass_time(0)
+
+        self.assertEqual(slave.bodies(), [b"x"])
+
+    def test_being_told_of_the_same_role_again_changes_nothing(self) -> None:
+        self.delay(b"x", level=1)
+        for role in (BrokerRole.SYNC_MASTER, BrokerRole.SYNC_MASTER, BrokerRole.SLAVE, BrokerRole.SLAVE):
+            self.broker.becomes(role)
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
+        self.assertEqual(self.waited(5), [b"x"])
+        self.broker.stop()
+        self.broker.becomes(BrokerRole.SLAVE)
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
+        self.assertEqual(self.broker.clock.getDelayedCalls(), [])
 
     def test_a_slave_that_is_late_is_no_reason_to_deliver_twice(self) -> None:
         self.broker = MemoryBroker(brokerRole="SYNC_MASTER")

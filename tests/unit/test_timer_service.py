@@ -19,6 +19,7 @@ from rocketmq_tx.protocol.headers import EndTransactionRequestHeader, SendMessag
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import encode_properties
 from tests.memory_broker import BEGAN_MS, MemoryBroker
+from tests.memory_disk import MemoryDisk
 
 TIMER = "rmq_sys_wheel_timer"
 MANIFEST = "/store/timers/manifest.json"
@@ -421,23 +422,98 @@ class Restarts(TimerCase):
 
         self.assertEqual(sorted(set(self.waited(10))), [b"a", b"b"])
 
+
+class Roles(TimerCase):
+    """A slave delivers nothing; who becomes master finds what waits in the log, which is all that it has."""
+
+    def slave(self, disk: MemoryDisk | None = None) -> MemoryBroker:
+        return MemoryBroker(disk, self.broker.now_ms(), brokerRole="SLAVE", brokerId=1)
+
     def test_a_slave_delivers_nothing_until_it_is_the_master(self) -> None:
         self.later(b"1", 1)
         self.later(b"2", 9)
         self.assertEqual(self.waited(6), [b"1"])
         self.broker.stop()
         self.broker.disk.remove_tree("/store/timers")  # a slave has the log alone
-        self.broker = MemoryBroker(self.broker.disk, self.broker.now_ms(), brokerRole="SLAVE", brokerId=1)
+        self.broker = self.slave(self.broker.disk)
         self.assertEqual(self.waited(10), [b"1"])
         self.assertTrue(self.broker.parts.timers.appended_again_before(1 << 40).called)
 
-        self.broker.settings.store.broker_role = BrokerRole.ASYNC_MASTER
-        self.broker.parts.timers.role_changed()
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
 
         self.assertEqual(self.waited(0.1), [b"1", b"2"])
-        self.broker.settings.store.broker_role = BrokerRole.SLAVE
-        self.broker.parts.timers.role_changed()
+        self.broker.becomes(BrokerRole.SLAVE)
         self.assertEqual(self.waited(10), [b"1", b"2"])
+
+    def test_what_was_replicated_is_delivered_by_the_slave_that_takes_over(self) -> None:
+        slave = self.slave()
+        for number, seconds in enumerate((1, 20, 30, 40)):
+            self.later(b"%d" % number, seconds)
+        self.cancel("2", self.broker.now_ms() + 30_000)
+        for _ in range(8):
+            self.broker.pass_time(1)
+            slave.pass_time(1)
+            slave.copy_from(self.broker)
+        self.assertEqual(slave.bodies(), [b"0"])
+
+        slave.becomes(BrokerRole.ASYNC_MASTER)
+        slave.pass_time(50)
+
+        self.assertEqual(slave.bodies(), [b"0", b"1", b"3"], "each once, and none that was cancelled")
+
+    def test_being_told_of_the_same_role_again_changes_nothing(self) -> None:
+        self.later(b"1", 1)
+        for role in (BrokerRole.SYNC_MASTER, BrokerRole.SYNC_MASTER, BrokerRole.SLAVE, BrokerRole.SLAVE):
+            self.broker.becomes(role)
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
+        self.assertEqual(self.waited(5), [b"1"])
+        self.broker.stop()
+        self.broker.becomes(BrokerRole.SLAVE)
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
+        self.assertEqual(self.broker.clock.getDelayedCalls(), [])
+
+    def test_a_master_that_stepped_down_believes_the_log_when_it_is_master_again(self) -> None:
+        """Its slave took over without its last message, and others stand in the place of that."""
+        self.later(b"common", 20)
+        self.broker.pass_time(2)
+        other = MemoryBroker(self.broker.disk.after_kill(), self.broker.now_ms())
+        end = self.broker.parts.store.written_to
+        self.later(b"cut off", 10)
+        self.broker.pass_time(2)
+        self.broker.becomes(BrokerRole.SLAVE)
+        self.assertEqual(self.broker.disk.names("/store/timers"), [])
+        self.broker.parts.store.cut_tail(end, self.broker.now_ms())
+        for number in range(5):
+            body = b"others' %d" % number
+            answer = other.send(
+                body, properties={"UNIQ_KEY": body.decode(), "TIMER_DELIVER_MS": str(BEGAN_MS + 9000)}
+            )
+            self.assertEqual(answer.code, 0, answer.remark)
+        self.broker.copy_from(other)
+
+        self.broker.becomes(BrokerRole.ASYNC_MASTER)
+
+        wanted = [b"others' %d" % number for number in range(5)] + [b"common"]
+        self.assertEqual(self.waited(20), wanted)
+
+    def test_a_save_that_is_under_way_does_not_bring_the_index_back(self) -> None:
+        self.later(b"1", 5)
+        on_disk: Deferred[None] = Deferred()
+        self.patch(self.broker.parts.flushes, "durable", lambda *_: on_disk)
+        self.broker.pass_time(1.1)
+        self.broker.becomes(BrokerRole.SLAVE)
+        self.broker.pass_time(1)
+        on_disk.callback(None)
+        self.broker.pass_time(1)
+        self.assertEqual(self.broker.disk.names("/store/timers"), [])
+
+    def test_a_slave_throws_away_what_it_kept_as_a_master(self) -> None:
+        self.later(b"1", 5)
+        self.broker.pass_time(1)
+        self.broker.stop()
+        self.assertIsNotNone(self.broker.disk.file_size(MANIFEST))
+        self.broker = self.slave(self.broker.disk)
+        self.assertEqual(self.broker.disk.names("/store/timers"), [])
 
 
 class Trouble(TimerCase):
