@@ -5,6 +5,7 @@ Facts: spec/processors.yaml (AdminBrokerProcessor).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.admin_topics import check_is_master
@@ -26,8 +27,13 @@ class GroupRequests:
     """Changes the table of groups; a slave takes it over from its master instead."""
 
     def __init__(
-        self, store: MessageStoreConfig, groups: SubscriptionGroupTable, offsets: ConsumerOffsets
+        self,
+        store: MessageStoreConfig,
+        groups: SubscriptionGroupTable,
+        offsets: ConsumerOffsets,
+        deleted: Callable[[str], object] = lambda group: None,
     ) -> None:
+        self._deleted = deleted
         self._store = store
         self._groups = groups
         self._offsets = offsets
@@ -50,6 +56,7 @@ class GroupRequests:
         """An unknown group is answered like a known one; its offsets go only when that is asked for."""
         check_is_master(self._store)
         self._groups.delete(header.group_name)
+        self._deleted(header.group_name)
         if header.remove_offset:
             self._offsets.remove_group(header.group_name)
         return Reply()

@@ -19,6 +19,7 @@ from rocketmq_tx.errors import FlushTimeout, RequestRefused, StoreError
 from rocketmq_tx.protocol.codes import ResponseCode
 
 if TYPE_CHECKING:
+    from rocketmq_tx.broker.statistics import BrokerStatistics
     from rocketmq_tx.runtime.arrivals import Arrivals
     from rocketmq_tx.runtime.group_commit import GroupCommit
     from rocketmq_tx.store.append import NewMessage, Placed
@@ -76,6 +77,7 @@ class Appending:
         arrivals: Arrivals,
         appended: Callable[[], object] = lambda: None,
         replicas: Replicas | None = None,
+        statistics: BrokerStatistics | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -83,6 +85,7 @@ class Appending:
         self._arrivals = arrivals
         self._appended = appended
         self._replicas = NoReplicas() if replicas is None else replicas
+        self._statistics = statistics
         self.listeners: dict[str, AppendListener] = {}
         self.everybody_waits = False
         """With autoFailover: for the replicas, as a master of any kind, and with WAIT=false as well."""
@@ -108,7 +111,10 @@ class Appending:
         self._appended()
         notify = self._arrivals.notify
         listeners = self.listeners
-        for topic, queue_id in {message[:2] for message in messages}:
+        queues = {message[:2] for message in messages}
+        if self._statistics is not None:
+            self._statistics.put(messages, placed, whole, len(queues) == 1)
+        for topic, queue_id in queues:
             notify(topic, queue_id)
             if topic in listeners:
                 listeners[topic](messages, placed, now_ms)

@@ -65,7 +65,9 @@ class ConsumeProgress:
         offsets: ConsumerOffsets,
         times: StoreTimes,
         now_ms: Callable[[], int],
+        get_rate: Callable[[str, str], float] = lambda topic, group: 0.0,
     ) -> None:
+        self._get_rate = get_rate
         self._broker_config = config
         self._broker_address = broker_address
         self._store = store
@@ -144,7 +146,8 @@ class ConsumeProgress:
             table: dict[MessageQueue, OffsetWrapper] = {}
             for topic in topics:
                 table.update(self._progress(group, topic.topic_name, topic.read_queue_nums, store_time))
-            return ConsumeStats(offset_table=table)
+            rates = [self._get_rate(topic.topic_name, group) for topic in topics]
+            return ConsumeStats(offset_table=table, consume_tps=sum(rates, 0.0))
 
         return Reply(body=(await self._times.answer(stats)).to_bytes())
 
@@ -165,7 +168,8 @@ class ConsumeProgress:
                     continue
                 table = self._progress(group, topic.topic_name, topic.write_queue_nums, store_time)
                 behind += sum(queue.broker_offset - queue.consumer_offset for queue in table.values())
-                of_group.append(ConsumeStats(offset_table=table))
+                rate = self._get_rate(topic.topic_name, group)
+                of_group.append(ConsumeStats(offset_table=table, consume_tps=rate))
             lists.append({group: of_group})
         return ConsumeStatsList(consume_stats_list=lists, broker_addr=self._broker_address, total_diff=behind)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.held_pulls import HeldPulls
     from rocketmq_tx.broker.offset_moved import OffsetMovedLog
     from rocketmq_tx.broker.offsets import ConsumerOffsets
+    from rocketmq_tx.broker.statistics import BrokerStatistics
     from rocketmq_tx.broker.tag_filter import TagFilters
     from rocketmq_tx.config.settings import BrokerSettings
     from rocketmq_tx.protocol.frame import Frame
@@ -56,6 +57,8 @@ class Pull:
     header: PullMessageRequestHeader
     tested_to: int
     cold_reads: int = 0
+    cold_from_ms: int = 0
+    """Since when it waits for the disk; the others are answered within a millisecond."""
 
 
 @attrs.define
@@ -82,6 +85,7 @@ class PullHandler:
         held: HeldPulls,
         moved: OffsetMovedLog,
         off_reactor: OffReactor,
+        statistics: BrokerStatistics | None = None,
     ) -> None:
         self._broker_config = settings.broker
         self._store_config = settings.store
@@ -94,6 +98,7 @@ class PullHandler:
         self._off_reactor = off_reactor
         self._answers = PullAnswers()
         self.traffic = PullTraffic()
+        self._statistics = statistics
 
     @serves_runs(RequestCode.PULL_MESSAGE)
     def pull_all(self, peer: Peer, run: list[Frame]) -> list[bytes | Deferred[bytes]]:
@@ -193,6 +198,8 @@ class PullHandler:
     def _read_warmed(self, pull: Pull, cold: WouldBlock) -> Deferred[Pieces]:
         """Lets a thread wait for the disk, then reads again, now most likely from memory."""
         pull.cold_reads += 1
+        if self._statistics is not None and not pull.cold_from_ms:
+            pull.cold_from_ms = self._statistics.now_ms()
         warming: Deferred[Any] = self._off_reactor(self._store.warm, cold)
 
         def warmed(_: object) -> Pieces | Deferred[Pieces]:
@@ -218,6 +225,8 @@ class PullHandler:
             traffic.found += 1
             traffic.messages += result.count
             traffic.bytes += len(result.body)
+            if self._statistics is not None:
+                self._count(self._statistics, pull, result)
         else:
             traffic.missed += 1
         head = self._answers.head(
@@ -232,6 +241,13 @@ class PullHandler:
             len(result.body),
         )
         return head, result.body
+
+    def _count(self, statistics: BrokerStatistics, pull: Pull, result: GetResult) -> None:
+        header, cold_from_ms = pull.header, pull.cold_from_ms
+        took_ms = statistics.now_ms() - cold_from_ms if cold_from_ms else 0
+        statistics.got(
+            header.topic, header.queue_id, header.consumer_group, result.count, len(result.body), took_ms
+        )
 
     def _role(self) -> ReaderRole:
         store = self._store_config

@@ -32,9 +32,10 @@ from rocketmq_tx.broker.query_handlers import QueryRequests
 from rocketmq_tx.broker.queue_entries import QueueEntries
 from rocketmq_tx.broker.queue_locks import LOCK_EXPIRED_S, QueueLocks
 from rocketmq_tx.broker.runtime_info import RuntimeInfo
+from rocketmq_tx.broker.statistics import LOOK_S, BrokerStatistics
 from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.tag_filter import TagFilters
-from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.broker.topics import TopicChange, TopicTable
 from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.remoting.connections import ConnectionObserver
@@ -63,11 +64,14 @@ class ReadingSide:
         filter_file: TableFile,
         reactor: Any,
         now_ms: Callable[[], int],
+        statistics: BrokerStatistics,
     ) -> None:
         broker, now_s = settings.broker, reactor.seconds
         expressions = CompiledExpressions()
         group_filters = GroupFilters(broker, expressions.compiled, now_ms)
         property_filters = PropertyFilters(broker, group_filters, expressions.compiled)
+        self._broker = broker
+        self._statistics = statistics
         self._filter_file = FilterFile(group_filters, filter_file, off_reactor(reactor), reactor)
         producers, consumers = Producers(), Consumers(group_filters.leave)
         self.producers = producers
@@ -95,6 +99,7 @@ class ReadingSide:
             self._held,
             OffsetMovedLog(appending.append, broker.broker_name, store_host, now_ms),
             off_reactor(reactor),
+            statistics,
         )
         self._locks = LockRequests(QueueLocks(), now_s)
         reads = WarmReads(store, off_reactor(reactor))
@@ -116,12 +121,23 @@ class ReadingSide:
                 offsets,
                 StoreTimes(store, reads),
                 now_ms,
+                statistics.get_rate,
             ),
-            GroupRequests(settings.store, groups, offsets),
+            GroupRequests(settings.store, groups, offsets, self._group_deleted),
             ClientControl(broker.broker_name, topics.get, consumers, offsets, store),
             QueueEntries(store, consumers, filters, group_filters),
             self.runtime_info,
+            statistics,
         ]
+        topics.observers.append(self._topics_changed)
+
+    def _topics_changed(self, change: TopicChange) -> None:
+        if change.deleted and self._broker.auto_delete_unused_stats:
+            self._statistics.forget_topics(change.deleted)
+
+    def _group_deleted(self, group: str) -> None:
+        if self._broker.auto_delete_unused_stats:
+            self._statistics.forget_group(group)
 
     def handlers(self) -> list[object]:
         """Objects whose marked methods serve requests."""
@@ -135,6 +151,7 @@ class ReadingSide:
         """Periodic work."""
         return [
             self._filter_file,
+            Periodic(self._reactor, LOOK_S, self._statistics.look, "statistics"),
             Periodic(self._reactor, EXPIRY_SCAN_INTERVAL_S, self._clients.expire, "expiry of silent clients"),
             Periodic(self._reactor, LOCK_EXPIRED_S, self._locks.drop_expired, "expiry of queue locks"),
         ]

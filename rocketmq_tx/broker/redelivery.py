@@ -9,6 +9,7 @@ from rocketmq_tx.broker.delay_progress import DelayProgress, DelayProgressFile
 from rocketmq_tx.broker.delay_requests import DelayRequests
 from rocketmq_tx.broker.schedule_service import ScheduleService
 from rocketmq_tx.broker.send_back import SendBack
+from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.runtime.threads import off_reactor
 
@@ -41,6 +42,7 @@ class RedeliverySide:
         delay_offset_file: TableFile,
         reactor: Any,
         now_ms: Callable[[], int],
+        statistics: BrokerStatistics | None = None,
     ) -> None:
         reads = WarmReads(store, off_reactor(reactor))
         self.progress = DelayProgress(lambda: store.written_to)
@@ -62,6 +64,6 @@ class RedeliverySide:
             now_ms,
         )
         self.handlers: list[object] = [
-            SendBack(settings, store, reads, appending, topics, groups, now_ms),
+            SendBack(settings, store, reads, appending, topics, groups, now_ms, statistics),
             DelayRequests(self.progress),
         ]

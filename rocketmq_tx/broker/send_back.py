@@ -15,6 +15,7 @@ from rocketmq_tx.broker import retry_rules, send_rules
 from rocketmq_tx.broker.topic_rules import unit_flag
 from rocketmq_tx.errors import MessageError, RequestRefused, StoreError
 from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.flags import Perm
 from rocketmq_tx.protocol.headers import ConsumerSendMsgBackRequestHeader
@@ -24,6 +25,7 @@ from rocketmq_tx.remoting.registry import Reply, serves
 if TYPE_CHECKING:
     from rocketmq_tx.broker.appending import Appending
     from rocketmq_tx.broker.groups import SubscriptionGroupTable
+    from rocketmq_tx.broker.statistics import BrokerStatistics
     from rocketmq_tx.broker.topics import TopicTable
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.config.settings import BrokerSettings
@@ -49,7 +51,9 @@ class SendBack:
         topics: TopicTable,
         groups: SubscriptionGroupTable,
         now_ms: Callable[[], int],
+        statistics: BrokerStatistics | None = None,
     ) -> None:
+        self._statistics = statistics
         self._broker = settings.broker
         self._store_config = settings.store
         self._store = store
@@ -89,6 +93,9 @@ class SendBack:
             ),
             now_ms,
         )
+        if self._statistics is not None:
+            first_topic = record.property_map.get(prop.RETRY_TOPIC, record.topic)
+            self._statistics.sent_back(first_topic, header.group)
         return Reply()
 
     def _check_role(self) -> None:

@@ -36,6 +36,7 @@ from rocketmq_tx.broker.reply_handler import ReplyHandler
 from rocketmq_tx.broker.scanned_sends import ScannedSends
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
+from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.tables_service import TablesService
 from rocketmq_tx.broker.timer_service import TimerService
@@ -106,6 +107,7 @@ class BrokerParts:
             self.table_file("consumerFilter.json"),
             reactor,
             now_ms,
+            self.statistics,
         )
         self.redelivery = RedeliverySide(
             settings,
@@ -118,6 +120,7 @@ class BrokerParts:
             self.table_file("delayOffset.json"),
             reactor,
             now_ms,
+            self.statistics,
         )
         self.transactions = Transactions(
             settings,
@@ -173,6 +176,12 @@ class BrokerParts:
         self.arrivals = Arrivals(reactor)
         self.slaves = Slaves(settings.store, reactor)
         self.automatic = self._make_automatic()
+        self.statistics = BrokerStatistics(
+            settings.broker.broker_cluster_name,
+            self.now_ms,
+            settings.broker.enable_detail_stat,
+            settings.store.enable_lmq,
+        )
         automatic = self.automatic
         self.appending = Appending(
             settings.store,
@@ -181,6 +190,7 @@ class BrokerParts:
             self.arrivals if automatic is None else automatic.arrivals,
             self._appended,
             self.slaves if automatic is None else automatic.replicas,
+            self.statistics,
         )
         self.appending.everybody_waits = automatic is not None
 

@@ -1,0 +1,254 @@
+"""Counts what is put, pulled and sent back, and shows it over the last minute, hour and day (request 315).
+
+Counting is an addition or two for each append and each answered pull. Every ten seconds the counters are
+looked at, and a rate is what lies between two looks. Facts: `spec/stats.yaml`, stats_items.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol.bodies import BrokerStatsData, BrokerStatsItem
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.headers import ViewBrokerStatsDataRequestHeader
+from rocketmq_tx.remoting.registry import Reply, serves
+
+if TYPE_CHECKING:
+    from rocketmq_tx.protocol.frame import Frame
+    from rocketmq_tx.remoting.peer import Peer
+    from rocketmq_tx.store.append import NewMessage, Placed
+
+LOOK_S = 10
+LOOKS_AN_HOUR_SAMPLE = 60
+LOOKS_A_DAY_SAMPLE = 360
+TOPIC_PUT_NUMS, TOPIC_PUT_SIZE = "TOPIC_PUT_NUMS", "TOPIC_PUT_SIZE"
+GROUP_GET_NUMS, GROUP_GET_SIZE = "GROUP_GET_NUMS", "GROUP_GET_SIZE"
+GROUP_GET_LATENCY, SNDBCK_PUT_NUMS = "GROUP_GET_LATENCY", "SNDBCK_PUT_NUMS"
+BROKER_PUT_NUMS, BROKER_GET_NUMS = "BROKER_PUT_NUMS", "BROKER_GET_NUMS"
+
+Sample = tuple[int, int, int]
+"""(epoch ms, value, times)."""
+_size = itemgetter(1)
+
+
+class Window:
+    """The newest samples of a counter, `period_ms` apart; none for one that rests, which costs nothing."""
+
+    __slots__ = ("_before", "_period_ms", "_samples")
+
+    def __init__(self, period_ms: int, length: int) -> None:
+        self._period_ms = period_ms
+        self._samples: deque[Sample] = deque(maxlen=length)
+        self._before = (0, 0)
+
+    def look(self, now_ms: int, value: int, times: int) -> None:
+        """Takes a sample; the first one is compared with what was there a period earlier."""
+        samples, now = self._samples, (value, times)
+        if not samples:
+            if now == self._before:
+                return
+            samples.append((now_ms - self._period_ms, *self._before))
+        samples.append((now_ms, value, times))
+        self._before = now
+        if len(samples) == samples.maxlen and samples[0][1:] == now:
+            samples.clear()
+
+    def figures(self) -> BrokerStatsItem:
+        """Sum, rate per second, and average of a call, between the oldest sample and the newest."""
+        if not self._samples:
+            return BrokerStatsItem()
+        (began, value, times), (ended, last_value, last_times) = self._samples[0], self._samples[-1]
+        total, calls, took_ms = last_value - value, last_times - times, ended - began
+        return BrokerStatsItem(
+            sum=total,
+            tps=total * 1000 / took_ms if took_ms > 0 else 0.0,
+            avgpt=total / calls if calls else 0.0,
+        )
+
+
+class Counter:
+    """A value that grows, in so many calls, and what it was before."""
+
+    __slots__ = ("_day", "_hour", "_minute", "times", "value")
+
+    def __init__(self) -> None:
+        self.value = self.times = 0
+        self._minute = Window(LOOK_S * 1000, 7)
+        self._hour = Window(LOOK_S * LOOKS_AN_HOUR_SAMPLE * 1000, 7)
+        self._day = Window(LOOK_S * LOOKS_A_DAY_SAMPLE * 1000, 25)
+
+    def look(self, now_ms: int, for_hour: bool, for_day: bool) -> None:
+        self._minute.look(now_ms, self.value, self.times)
+        if for_hour:
+            self._hour.look(now_ms, self.value, self.times)
+        if for_day:
+            self._day.look(now_ms, self.value, self.times)
+
+    @property
+    def minute(self) -> BrokerStatsItem:
+        return self._minute.figures()
+
+    def data(self) -> BrokerStatsData:
+        return BrokerStatsData(
+            stats_minute=self._minute.figures(),
+            stats_hour=self._hour.figures(),
+            stats_day=self._day.figures(),
+        )
+
+
+class _Puts:
+    """The counters of a topic."""
+
+    __slots__ = ("nums", "size")
+
+    def __init__(self, nums: Counter, size: Counter) -> None:
+        self.nums = nums
+        self.size = size
+
+
+class _Gets:
+    """The counters of a group in a queue."""
+
+    __slots__ = ("latency", "nums", "size")
+
+    def __init__(self, nums: Counter, size: Counter, latency: Counter) -> None:
+        self.nums = nums
+        self.size = size
+        self.latency = latency
+
+
+class BrokerStatistics:
+    """All counters by name and key. With `light` all light topics and groups count as one, as with Apache."""
+
+    def __init__(
+        self, cluster: str, now_ms: Callable[[], int], detailed: bool = True, light: bool = False
+    ) -> None:
+        self.now_ms = now_ms
+        self._detailed = detailed
+        self._light = light
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._puts: dict[str, _Puts] = {}
+        self._gets: dict[tuple[str, int, str], _Gets] = {}
+        self._looks = 0
+        self._broker_puts = self.counter(BROKER_PUT_NUMS, cluster)
+        self._broker_gets = self.counter(BROKER_GET_NUMS, cluster)
+
+    def counter(self, name: str, key: str) -> Counter:
+        """The counter, made when it is new."""
+        found = self._counters.get((name, key))
+        if found is None:
+            found = self._counters[name, key] = Counter()
+        return found
+
+    # -- counting ------------------------------------------------------------------------------------------
+
+    def put(
+        self, messages: Sequence[NewMessage], placed: Sequence[Placed], whole: bool, one_topic: bool
+    ) -> None:
+        """Messages were appended, all of one topic or not; `whole`: they are one batch, and so one call."""
+        count = len(messages)
+        calls = 1 if whole else count
+        if one_topic:
+            self._put(messages[0][0], count, sum(map(_size, placed)), calls)
+        else:
+            for message, place in zip(messages, placed, strict=True):
+                self._put(message[0], 1, place[1], 1)
+        self._broker_puts.value += count
+        self._broker_puts.times += calls
+
+    def _put(self, topic: str, count: int, size_bytes: int, calls: int) -> None:
+        puts = self._puts.get(topic)
+        if puts is None:
+            key = self._part(topic)
+            puts = _Puts(self.counter(TOPIC_PUT_NUMS, key), self.counter(TOPIC_PUT_SIZE, key))
+            self._puts[topic] = puts
+        nums, size = puts.nums, puts.size
+        nums.value += count
+        nums.times += calls
+        size.value += size_bytes
+        size.times += calls
+
+    def got(self, topic: str, queue_id: int, group: str, count: int, size_bytes: int, took_ms: int) -> None:
+        """A pull was answered with messages."""
+        gets = self._gets.get((topic, queue_id, group))
+        if gets is None:
+            gets = self._new_gets(topic, queue_id, group)
+        for counter, value in (
+            (gets.nums, count),
+            (gets.size, size_bytes),
+            (gets.latency, took_ms),
+            (self._broker_gets, count),
+        ):
+            counter.value += value
+            counter.times += 1
+
+    def _new_gets(self, topic: str, queue_id: int, group: str) -> _Gets:
+        key = f"{self._part(topic)}@{self._part(group)}"
+        gets = _Gets(
+            self.counter(GROUP_GET_NUMS, key),
+            self.counter(GROUP_GET_SIZE, key),
+            self.counter(GROUP_GET_LATENCY, f"{queue_id}@{key}" if self._detailed else key),
+        )
+        self._gets[topic, queue_id, group] = gets
+        return gets
+
+    def sent_back(self, topic: str, group: str) -> None:
+        """A consumer handed a message of that topic back."""
+        counter = self.counter(SNDBCK_PUT_NUMS, f"{self._part(topic)}@{self._part(group)}")
+        counter.value += 1
+        counter.times += 1
+
+    def _part(self, name: str) -> str:
+        return names.LMQ_PREFIX if self._light and names.is_light(name) else name
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """The work of every ten seconds."""
+        self._looks += 1
+        now_ms = self.now_ms()
+        for_hour = self._looks % LOOKS_AN_HOUR_SAMPLE == 0
+        for_day = self._looks % LOOKS_A_DAY_SAMPLE == 0
+        for counter in self._counters.values():
+            counter.look(now_ms, for_hour, for_day)
+
+    def get_rate(self, topic: str, group: str) -> float:
+        """Messages a second that the group pulled of the topic in the last minute."""
+        found = self._counters.get((GROUP_GET_NUMS, f"{self._part(topic)}@{self._part(group)}"))
+        return 0.0 if found is None else found.minute.tps
+
+    @serves(RequestCode.VIEW_BROKER_STATS_DATA)
+    def view(self, peer: Peer, frame: Frame, header: ViewBrokerStatsDataRequestHeader) -> Reply:
+        counter = self._counters.get((header.stats_name, header.stats_key))
+        if counter is None:
+            remark = f"The stats <{header.stats_name}> <{header.stats_key}> not exist"
+            raise RequestRefused(ResponseCode.SYSTEM_ERROR, remark)
+        return Reply(body=counter.data().to_bytes())
+
+    # -- forgetting ----------------------------------------------------------------------------------------
+
+    def forget_topics(self, topics: Sequence[str]) -> None:
+        """They were deleted (autoDeleteUnusedStats)."""
+        for topic in topics:
+            self._forget(topic, 2)
+            self._puts.pop(topic, None)
+        self._gets = {key: gets for key, gets in self._gets.items() if key[0] not in topics}
+
+    def forget_group(self, group: str) -> None:
+        """It was deleted (autoDeleteUnusedStats)."""
+        self._forget(group, 1)
+        self._gets = {key: gets for key, gets in self._gets.items() if key[2] != group}
+
+    def _forget(self, gone: str, from_the_end: int) -> None:
+        """Drops counters of that topic (the last part of a key but one, or all of it) or group (the last)."""
+        for name, key in list(self._counters):
+            parts = key.split("@")
+            if name in (TOPIC_PUT_NUMS, TOPIC_PUT_SIZE):
+                parts.append("")
+            if len(parts) > 1 and parts[-from_the_end] == gone:
+                del self._counters[name, key]
