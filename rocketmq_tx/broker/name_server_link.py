@@ -21,7 +21,10 @@ Call = Callable[[str, Frame], "Deferred[Frame]"]
 
 
 class NameServerLink:
-    """`register` at one address; `frame_of(names)` makes the request, with all topics for None."""
+    """`register` at one address; `frame_of(names)` makes the request, with all topics for None.
+
+    `failed` hears of each registration that was not answered with success, when it is over.
+    """
 
     _log = Logger()
 
@@ -31,11 +34,13 @@ class NameServerLink:
         call: Call,
         frame_of: Callable[[Iterable[str] | None], Frame],
         answered: Callable[[NameServerLink, Frame], None],
+        failed: Callable[[NameServerLink], None] = lambda link: None,
     ) -> None:
         self.address = address
         self._call = call
         self._frame_of = frame_of
         self._answered = answered
+        self._on_failure = failed
         self._busy = False
         self._everything = False
         self._topics: set[str] = set()
@@ -43,6 +48,8 @@ class NameServerLink:
         self._sent: list[Deferred[bool]] = []
         self.is_up: bool | None = None
         """Whether the last registration was answered; None before the first."""
+        self.failures = 0
+        """How many in a row were not."""
 
     def register(self, topics: Iterable[str] | None = None) -> Deferred[bool]:
         """Registers all topics, or these. Fires when a request with them was answered (True) or failed."""
@@ -88,6 +95,7 @@ class NameServerLink:
 
     def _report(self, problem: str | None) -> bool:
         well = problem is None
+        self.failures = 0 if well else self.failures + 1
         if well != self.is_up:
             self.is_up = well
             if well:
@@ -103,6 +111,8 @@ class NameServerLink:
         waiting, self._sent = self._sent, []
         if self._waiting:
             self._send()
+        elif result is False:
+            self._on_failure(self)
         for done in waiting:
             done.callback(result is True)
         return None if isinstance(result, bool) else result

@@ -1,5 +1,6 @@
 """Keeps this broker known to all its NameServers: at start, every 30 s, at once on a change, until it stops.
 
+One that does not answer is tried again after 1, 2, 4, ... seconds: brokers may start before NameServers.
 `namesrvAddr` is read on each use, so a changed list counts from the next registration on. Facts:
 `spec/processors.yaml` (BrokerRegistration).
 """
@@ -21,6 +22,7 @@ from rocketmq_tx.broker.registration_frames import (
     unregister_frame,
 )
 from rocketmq_tx.broker.topics import TopicChange, TopicTable
+from rocketmq_tx.config.addresses import split_addresses
 from rocketmq_tx.protocol.bodies import KVTable
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.frame import Frame
@@ -29,9 +31,10 @@ from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import within
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 SOON_S = 0.5
+FIRST_RETRY_S = 1.0
 UNREGISTER_TIMEOUT_S = 1.0
 """Stopping must not wait for a NameServer that is gone; brokers that vanish expire there anyhow."""
 
@@ -43,8 +46,8 @@ class Caller(Protocol):
 
 
 def name_server_list(text: str | None) -> list[str]:
-    """The addresses of a `namesrvAddr`: `host:port` separated by `;`, each once."""
-    return list(dict.fromkeys(part.strip() for part in (text or "").split(";") if part.strip()))
+    """The addresses of a `namesrvAddr`: `host:port` separated by `;` or `,`, each once."""
+    return list(dict.fromkeys(split_addresses(text)))
 
 
 class Registration(Service):
@@ -61,6 +64,7 @@ class Registration(Service):
         self._caller = caller
         self._reactor = reactor
         self._links: dict[str, NameServerLink] = {}
+        self._retries: dict[str, IDelayedCall] = {}
         self._leading_knows_master = False
         self._periodic = Periodic(
             reactor, lambda: self._broker.registration_period_s, self._register_in_time, "registration"
@@ -78,6 +82,8 @@ class Registration(Service):
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
+        while self._retries:
+            self._retries.popitem()[1].cancel()
         return self._periodic.stopService()
 
     def addresses(self) -> list[str]:
@@ -134,7 +140,20 @@ class Registration(Service):
             lambda to, frame: self._caller.call(to, frame, self._timeout_s()),
             lambda names: register_frame(self._identity, self._topics, names),
             self._answered,
+            self._try_again,
         )
+
+    def _try_again(self, link: NameServerLink) -> None:
+        """At that NameServer only, and sooner than the others are told again."""
+        address = link.address
+        wait_s = min(FIRST_RETRY_S * 2 ** min(link.failures - 1, 10), self._broker.registration_period_s)
+        if self.running and self._links.get(address) is link and address not in self._retries:
+            self._retries[address] = self._reactor.callLater(wait_s, self._retry, link)
+
+    def _retry(self, link: NameServerLink) -> None:
+        del self._retries[link.address]
+        if link.address in self.addresses() and not link.is_up:
+            link.register()
 
     def _timeout_s(self) -> float:
         return self._broker.register_broker_timeout_mills / 1000

@@ -16,8 +16,13 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def parse_addresses(text: str | None) -> list[tuple[str, int]]:
-    """Addresses joined by semicolons, in order and without empty ones. Raises ValueError."""
-    return [parse_address(part) for part in (text or "").split(";") if part.strip()]
+    """Addresses joined by semicolons or commas, in order and without empty ones. Raises ValueError."""
+    return [parse_address(part) for part in split_addresses(text)]
+
+
+def split_addresses(text: str | None) -> list[str]:
+    """The same as they are written. Apache knows the semicolon only."""
+    return [part.strip() for part in (text or "").replace(",", ";").split(";") if part.strip()]
 
 
 def format_address(host: str, port: int) -> str:

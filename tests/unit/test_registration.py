@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.registration import Registration, name_server_list
@@ -125,6 +126,49 @@ class Registering(RegistrationCase):
         self.clock.pump([10] * 3)
         self.assertEqual(len(self.servers.calls), 2)
 
+    def test_a_name_server_that_starts_later_is_tried_again_after_1_2_4_seconds(self) -> None:
+        self.registration.register_all()
+        self.servers.answer(A)
+        tried_s = []
+        for _ in range(9):
+            before_s = self.clock.seconds()
+            self.servers.fail(B)
+            while not self.servers.calls:
+                self.clock.advance(0.5)
+            self.assertEqual([to for to, _, _ in self.servers.calls if to == B], [B])
+            tried_s.append(self.clock.seconds() - before_s)
+            self.servers.calls = [call for call in self.servers.calls if call[0] == B]
+        self.assertEqual(tried_s[:5], [1, 2, 4, 8, 15])  # the last with everybody, 30 s after the start
+        self.servers.answer(B)
+        self.clock.advance(5)
+        self.assertEqual(self.servers.codes(B), [])
+        self.topics.put(make_topic("Orders", 4))
+        self.servers.fail(B)
+        self.clock.advance(1)
+        self.assertEqual(self.servers.codes(B), [RequestCode.REGISTER_BROKER])
+
+    def test_one_that_was_taken_off_the_list_is_not_tried_again(self) -> None:
+        self.registration.register_all()
+        self.servers.fail(B)
+        self.broker.namesrv_addr = A
+        self.clock.advance(1)
+        self.assertEqual(self.servers.codes(B), [])
+
+    def test_while_it_is_away_the_log_says_so_once(self) -> None:
+        said: list[str] = []
+
+        def look(event: dict[str, Any]) -> None:
+            if event.get("log_namespace", "").endswith("NameServerLink"):
+                said.append(event["log_format"])
+
+        globalLogPublisher.addObserver(look)
+        self.addCleanup(globalLogPublisher.removeObserver, look)
+        self.registration.register_all()
+        for _ in range(20):
+            self.servers.fail(B)
+            self.clock.pump([0.5] * 62)
+        self.assertEqual(len(said), 1)
+
     def test_a_changed_list_of_name_servers_counts_from_the_next_registration_on(self) -> None:
         self.registration.register_all()
         self.broker.namesrv_addr = "127.0.0.1:9999"
@@ -230,8 +274,9 @@ class Frames(SynchronousTestCase):
         body = RegisterBrokerBody.from_bytes(register_frame(self.identity, self.topics, ["Gone"]).body)
         self.assertEqual(body.topic_config_serialize_wrapper.topic_config_table, {})
 
-    def test_addresses_are_told_apart_by_semicolons(self) -> None:
+    def test_addresses_are_told_apart_by_semicolons_or_commas(self) -> None:
         self.assertEqual(name_server_list(f" {A} ;{B};;{A}"), [A, B])
+        self.assertEqual(name_server_list(f"{A},{B}; {A}"), [A, B])
         self.assertEqual(name_server_list(None), [])
 
 
