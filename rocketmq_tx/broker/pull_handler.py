@@ -226,7 +226,15 @@ class PullHandler:
             traffic.messages += result.count
             traffic.bytes += len(result.body)
             if self._statistics is not None:
-                self._count(self._statistics, pull, result)
+                took_ms = self._statistics.now_ms() - pull.cold_from_ms if pull.cold_from_ms else 0
+                self._statistics.got(
+                    header.topic,
+                    header.queue_id,
+                    header.consumer_group,
+                    result.count,
+                    len(result.body),
+                    took_ms,
+                )
         else:
             traffic.missed += 1
         head = self._answers.head(
@@ -241,13 +249,6 @@ class PullHandler:
             len(result.body),
         )
         return head, result.body
-
-    def _count(self, statistics: BrokerStatistics, pull: Pull, result: GetResult) -> None:
-        header, cold_from_ms = pull.header, pull.cold_from_ms
-        took_ms = statistics.now_ms() - cold_from_ms if cold_from_ms else 0
-        statistics.got(
-            header.topic, header.queue_id, header.consumer_group, result.count, len(result.body), took_ms
-        )
 
     def _role(self) -> ReaderRole:
         store = self._store_config

@@ -101,25 +101,25 @@ class Counter:
         )
 
 
-class _Puts:
-    """The counters of a topic."""
+class Tally:
+    """What has come since the last look, and the counters to which it belongs."""
 
-    __slots__ = ("nums", "size")
+    __slots__ = ("calls", "counters", "messages", "size_bytes", "took_ms")
 
-    def __init__(self, nums: Counter, size: Counter) -> None:
-        self.nums = nums
-        self.size = size
+    def __init__(self, counters: Sequence[Counter]) -> None:
+        self.counters = counters
+        """Of messages, of those of the whole broker, of bytes, and of milliseconds, if these are counted."""
+        self.messages = self.calls = self.size_bytes = self.took_ms = 0
 
-
-class _Gets:
-    """The counters of a group in a queue."""
-
-    __slots__ = ("latency", "nums", "size")
-
-    def __init__(self, nums: Counter, size: Counter, latency: Counter) -> None:
-        self.nums = nums
-        self.size = size
-        self.latency = latency
+    def hand_over(self) -> None:
+        """Adds it to the counters, and begins at 0."""
+        if not self.calls:
+            return
+        values = (self.messages, self.messages, self.size_bytes, self.took_ms)
+        for counter, value in zip(self.counters, values, strict=False):
+            counter.value += value
+            counter.times += self.calls
+        self.messages = self.calls = self.size_bytes = self.took_ms = 0
 
 
 class BrokerStatistics:
@@ -132,8 +132,8 @@ class BrokerStatistics:
         self._detailed = detailed
         self._light = light
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._puts: dict[str, _Puts] = {}
-        self._gets: dict[tuple[str, int, str], _Gets] = {}
+        self._puts: dict[str, Tally] = {}
+        self._gets: dict[tuple[str, int, str], Tally] = {}
         self._looks = 0
         self._broker_puts = self.counter(BROKER_PUT_NUMS, cluster)
         self._broker_gets = self.counter(BROKER_GET_NUMS, cluster)
@@ -151,51 +151,39 @@ class BrokerStatistics:
         self, messages: Sequence[NewMessage], placed: Sequence[Placed], whole: bool, one_topic: bool
     ) -> None:
         """Messages were appended, all of one topic or not; `whole`: they are one batch, and so one call."""
-        count = len(messages)
-        calls = 1 if whole else count
         if one_topic:
-            self._put(messages[0][0], count, sum(map(_size, placed)), calls)
-        else:
-            for message, place in zip(messages, placed, strict=True):
-                self._put(message[0], 1, place[1], 1)
-        self._broker_puts.value += count
-        self._broker_puts.times += calls
+            topic = messages[0][0]
+            tally = self._puts.get(topic) or self._new_puts(topic)
+            tally.messages += len(messages)
+            tally.calls += 1 if whole else len(messages)
+            tally.size_bytes += sum(map(_size, placed))
+            return
+        for message, place in zip(messages, placed, strict=True):
+            tally = self._puts.get(message[0]) or self._new_puts(message[0])
+            tally.messages += 1
+            tally.calls += 1
+            tally.size_bytes += place[1]
 
-    def _put(self, topic: str, count: int, size_bytes: int, calls: int) -> None:
-        puts = self._puts.get(topic)
-        if puts is None:
-            key = self._part(topic)
-            puts = _Puts(self.counter(TOPIC_PUT_NUMS, key), self.counter(TOPIC_PUT_SIZE, key))
-            self._puts[topic] = puts
-        nums, size = puts.nums, puts.size
-        nums.value += count
-        nums.times += calls
-        size.value += size_bytes
-        size.times += calls
+    def _new_puts(self, topic: str) -> Tally:
+        key = self._part(topic)
+        nums, size = self.counter(TOPIC_PUT_NUMS, key), self.counter(TOPIC_PUT_SIZE, key)
+        tally = self._puts[topic] = Tally((nums, self._broker_puts, size))
+        return tally
 
     def got(self, topic: str, queue_id: int, group: str, count: int, size_bytes: int, took_ms: int) -> None:
         """A pull was answered with messages."""
-        gets = self._gets.get((topic, queue_id, group))
-        if gets is None:
-            gets = self._new_gets(topic, queue_id, group)
-        for counter, value in (
-            (gets.nums, count),
-            (gets.size, size_bytes),
-            (gets.latency, took_ms),
-            (self._broker_gets, count),
-        ):
-            counter.value += value
-            counter.times += 1
+        tally = self._gets.get((topic, queue_id, group)) or self._new_gets(topic, queue_id, group)
+        tally.messages += count
+        tally.calls += 1
+        tally.size_bytes += size_bytes
+        tally.took_ms += took_ms
 
-    def _new_gets(self, topic: str, queue_id: int, group: str) -> _Gets:
+    def _new_gets(self, topic: str, queue_id: int, group: str) -> Tally:
         key = f"{self._part(topic)}@{self._part(group)}"
-        gets = _Gets(
-            self.counter(GROUP_GET_NUMS, key),
-            self.counter(GROUP_GET_SIZE, key),
-            self.counter(GROUP_GET_LATENCY, f"{queue_id}@{key}" if self._detailed else key),
-        )
-        self._gets[topic, queue_id, group] = gets
-        return gets
+        nums, size = self.counter(GROUP_GET_NUMS, key), self.counter(GROUP_GET_SIZE, key)
+        latency = self.counter(GROUP_GET_LATENCY, f"{queue_id}@{key}" if self._detailed else key)
+        tally = self._gets[topic, queue_id, group] = Tally((nums, self._broker_gets, size, latency))
+        return tally
 
     def sent_back(self, topic: str, group: str) -> None:
         """A consumer handed a message of that topic back."""
@@ -212,6 +200,8 @@ class BrokerStatistics:
         """The work of every ten seconds."""
         self._looks += 1
         now_ms = self.now_ms()
+        for tally in (*self._puts.values(), *self._gets.values()):
+            tally.hand_over()
         for_hour = self._looks % LOOKS_AN_HOUR_SAMPLE == 0
         for_day = self._looks % LOOKS_A_DAY_SAMPLE == 0
         for counter in self._counters.values():

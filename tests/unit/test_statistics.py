@@ -58,6 +58,7 @@ class WindowTests(SynchronousTestCase):
         statistics = BrokerStatistics("c", lambda: 0, light=True)
         for number in range(3):
             statistics.got(f"%LMQ%{number}", 0, f"%LMQ%g{number}", 2, 100, 0)
+        statistics.look()
         self.assertEqual(statistics.counter("GROUP_GET_NUMS", "%LMQ%@%LMQ%").value, 6)
 
 
