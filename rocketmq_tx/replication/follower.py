@@ -7,6 +7,7 @@ no master known ---> compare ---> connect ---> follow ---> (connection lost) ---
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -34,6 +35,7 @@ LONGEST_PAUSE_S = 5.0
 STOPPED_PAUSE_S = 30.0
 """How often a slave whose log differs looks whether somebody has mended that."""
 CONNECT_TIMEOUT_S = 3.0
+_FIGURES = re.compile("[0-9]+")
 
 
 class Comparison(Protocol):
@@ -85,6 +87,7 @@ class Follower(Service):
         self._sleeping: Deferred[Any] | None = None
         self._connection: MasterConnection | None = None
         self._last_problem: str | None = None
+        self._said: set[str] = set()
         self._care = Periodic(
             reactor, lambda: look_interval_s(config), self._look_after, "care for the master's connection"
         )
@@ -167,6 +170,7 @@ class Follower(Service):
         connection = self._connection = await self._connect(ha_address, begin)
         started_s = self._reactor.seconds()
         self._last_problem = None
+        self._said.clear()
         self.log.info("following the master: address={address} from={begin}", address=ha_address, begin=begin)
         try:
             reason = await connection.ended
@@ -221,8 +225,10 @@ class Follower(Service):
             self._sleeping = None
 
     def _say(self, sentence: str, error: bool = False) -> None:
-        """Once, until something else is the matter."""
-        if sentence != self._last_problem:
+        """Once, whatever figures are in it, until it follows again: problems may take turns."""
+        alike = _FIGURES.sub("", sentence)
+        if alike not in self._said:
+            self._said.add(alike)
             (self.log.error if error else self.log.warn)("{sentence}", sentence=sentence)
         self._last_problem = sentence
 
