@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -35,15 +35,17 @@ TAKEN = frozenset({"SEND_OK", "SLAVE_NOT_AVAILABLE", "FLUSH_SLAVE_TIMEOUT", "FLU
 
 
 class Pair:
-    """Two brokers of one name that take over from each other."""
+    """Two brokers of one name that take over from each other; each has its own way to ZooKeeper."""
 
-    def __init__(self, zookeeper: ZooKeeper, **settings: str) -> None:
-        agreed = {"autoFailover": f"zookeeper://{zookeeper.address}/rocketmq_tx", **settings}
+    def __init__(self, ways: Sequence[str], **settings: str) -> None:
         self.cluster = Cluster.start(brokers=0, kind=Ours())
-        master = {"brokerRole": "SYNC_MASTER", **agreed}
         self.brokers = [
-            self.cluster.add_broker("broker-a", 0, master),
-            self.cluster.add_broker("broker-a", 1, {**agreed, "brokerRole": "SLAVE"}),
+            self.cluster.add_broker(
+                "broker-a",
+                broker_id,
+                {"autoFailover": f"zookeeper://{way}/rocketmq_tx", "brokerRole": role, **settings},
+            )
+            for broker_id, (way, role) in enumerate(zip(ways, ("SYNC_MASTER", "SLAVE"), strict=True))
         ]
 
     def start(self) -> None:
@@ -192,7 +194,7 @@ def run(
     """All rounds, with `quiet_s` between them, until everything acknowledged has come or will not come."""
     zookeeper = ZooKeeper()
     zookeeper.start()
-    pair = Pair(zookeeper, **settings)
+    pair = Pair([zookeeper.address] * 2, **settings)
     load: Load | None = None
     try:
         pair.start()

@@ -38,6 +38,8 @@ _SESSIONS = {
 }
 LONGEST_PAUSE_S = 1.0
 """Between attempts to connect: a slave must not take over late because it was away from ZooKeeper."""
+FIRST_WAIT_S = 3.0
+NO_CONNECTION = "no connection to ZooKeeper: hosts={hosts}"
 
 
 @implementer(ICoordinator)
@@ -60,6 +62,7 @@ class ZooKeeperCoordinator:
         self._reactor = reactor
         self._changed: Changed = lambda: None
         self._closed = False
+        self._waiting: Any = None
         retry = KazooRetry(max_tries=-1, delay=0.1, backoff=2, max_jitter=0.2, max_delay=LONGEST_PAUSE_S)
         self._client = make_client(hosts=hosts, timeout=session_timeout_s, connection_retry=retry)
         self._client.add_listener(self._state_in_thread)
@@ -77,6 +80,12 @@ class ZooKeeperCoordinator:
     def start(self, changed: Changed) -> None:
         self._changed = changed
         self._client.start_async()
+        self._waiting = self._reactor.callLater(FIRST_WAIT_S, self._say_that_there_is_none)
+
+    def _say_that_there_is_none(self) -> None:
+        self._waiting = None
+        if self.session is Session.LOST:
+            self.log.warn(NO_CONNECTION, hosts=self._hosts)
 
     def _state_in_thread(self, state: KazooState) -> None:
         self._reactor.callFromThread(self._session_is, _SESSIONS[state])
@@ -87,7 +96,7 @@ class ZooKeeperCoordinator:
         self.session = session
         says = {
             Session.CONNECTED: "session with ZooKeeper: hosts={hosts}",
-            Session.SUSPENDED: "no connection to ZooKeeper: hosts={hosts}",
+            Session.SUSPENDED: NO_CONNECTION,
             Session.LOST: "the session with ZooKeeper has expired: hosts={hosts}",
         }
         (self.log.info if session is Session.CONNECTED else self.log.warn)(says[session], hosts=self._hosts)
@@ -194,6 +203,9 @@ class ZooKeeperCoordinator:
 
     def close(self) -> Deferred[None]:
         self._closed = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         self.session = Session.LOST
         # stop() joins kazoo's threads
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._stop)
