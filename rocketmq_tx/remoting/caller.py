@@ -158,13 +158,15 @@ class RemotingClient(Service):
             if self._lines.get(address) is line:
                 del self._lines[address]
             for waiter in waiting:
-                waiter.errback(ConnectFailed(f"no connection to {address}: {reason}"))
+                if not waiter.called:  # one that was told before may have cancelled this one
+                    waiter.errback(ConnectFailed(f"no connection to {address}: {reason}"))
             return
         line.peer = result.peer
         if self._closed:
             result.close(_CLOSED)
         for waiter in waiting:
-            waiter.callback(result.peer)
+            if not waiter.called:
+                waiter.callback(result.peer)
 
     def _give_up(self, line: _Line, waiter: Deferred[Peer], what: str) -> None:
         if waiter in line.waiting:

@@ -46,7 +46,7 @@ class FlushJob:
     ) -> None:
         self._disk = disk
         self._files = files
-        self._directories = directories
+        self.directories = directories
         self.flush_to = flush_to
         self.lane = lane
         self.earlier = earlier
@@ -59,7 +59,7 @@ class FlushJob:
         try:
             for file in self._files:
                 file.sync()
-            for directory in self._directories:
+            for directory in self.directories:
                 self._disk.sync_directory(directory)
         except StoreError as error:
             self.error = error
@@ -114,7 +114,9 @@ class LogFlusher:
         while at < log.written_to:
             files.append(log.to_sync(at, lane))
             at += log.segment_size
-        directories = log.segments.directories if log.directory_changed else ()
+        # A new file's name as well: an earlier job that is to sync it may not have ended.
+        is_named = not log.directory_changed and not any(job.directories for job in self._running)
+        directories = () if is_named else log.segments.directories
         log.directory_changed = False
         job = FlushJob(self._disk, files, directories, log.written_to, lane, tuple(self._running))
         self._running.append(job)

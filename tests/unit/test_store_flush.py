@@ -205,6 +205,17 @@ class FlushTests(SynchronousTestCase):
         assert claim is not None
         self.assertEqual(claim.dispatched_to, self.store.written_to)
 
+    def test_a_checkpoint_claims_no_file_whose_name_an_earlier_flush_has_not_synced_yet(self) -> None:
+        self.store.save_checkpoint(NOW)
+        self.send(3, SEGMENT // 2)
+        job = self.store.begin_flush()
+        assert job is not None
+        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint.run()  # the flush, which noticed the new files first, takes longer
+        for power_cut in range(20):
+            image = self.disk.after_power_cut(random.Random(power_cut))
+            self.assertEqual(open_store(image).written_to, self.store.written_to)
+
     def test_one_checkpoint_at_a_time(self) -> None:
         self.send()
         job = self.store.begin_checkpoint(NOW)
