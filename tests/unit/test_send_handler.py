@@ -372,6 +372,18 @@ class Refusing(SendCase):
         answer = self.answer(frame)
         self.assertEqual((answer.code, answer.remark), (1, "SendMessageRequestHeaderV2.e: is missing"))
 
+    def test_what_apache_takes_without_is_taken(self) -> None:
+        """No producer group, no properties, none of the fields that only some versions send."""
+        for code, kept in (
+            (RequestCode.SEND_MESSAGE, {"topic", "queueId", "sysFlag", "bornTimestamp", "flag"}),
+            (RequestCode.SEND_MESSAGE_V2, {"b", "e", "f", "g", "h"}),
+        ):
+            frame = send_frame(code)
+            frame.ext_fields = {
+                name: value for name, value in (frame.ext_fields or {}).items() if name in kept
+            }
+            self.assertEqual(self.answer(frame).code, ResponseCode.SUCCESS, code)
+
     def test_a_store_that_takes_nothing_says_why(self) -> None:
         self.broker.store.error = StoreUnavailable("the disk of /data/store is 96 % full")
         for frame in (send_frame(), batch_frame(), java_frame()):
