@@ -110,6 +110,7 @@ class TransactionRequests:
         return {
             **{_camel(name): number for name, number in attrs.asdict(self._log.figures).items()},
             "open": len(table),
+            "checksWaiting": self._checks.waiting,
             "oldestAgeMs": max(0, now_ms - min(begun, default=now_ms)),
         }
 

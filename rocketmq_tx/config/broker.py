@@ -407,6 +407,7 @@ class BrokerConfig:
         unit="ms",
         low=1,
         important=True,
+        runtime=LIVE,
     )
     acl_enable: bool = key(
         "aclEnable",
