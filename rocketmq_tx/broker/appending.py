@@ -142,9 +142,11 @@ class Appending:
         """
         commit_log_offset, size, _ = placed[-1]
         end = commit_log_offset + size
-        on_disk = self._flushed(end)
         if self._config.broker_role is not BrokerRole.SYNC_MASTER and not self.everybody_waits:
-            return on_disk
+            return self._flushed(end)
+        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+            return self._replicas.acknowledged(end)
+        on_disk = self._flushed(end)
         on_slave = self._replicas.acknowledged(end)
         return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))
 

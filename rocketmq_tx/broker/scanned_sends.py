@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import NamedTuple
 from zlib import crc32
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import send_rules, timer_rules
@@ -268,23 +269,29 @@ class ScannedSends:
         self, sends: Sequence[ScannedSend], placed: Sequence[Placed], waits: Sequence[bool] | None
     ) -> list[Answer]:
         """Those that do not wait now, the others together when the last of them is safe."""
+        if self._appending.everybody_waits:
+            waits = [True] * len(sends)
+        elif waits is None:
+            waits = [scanned[3].derived.waits for scanned in sends]
+        oneway = [scanned[0].is_oneway for scanned in sends]
+        if all(waits) and not any(oneway):
+            return [self._settled(sends, placed)]
         at_once: list[Answer] = []
         waiting: list[ScannedSend] = []
         places: list[Placed] = []
-        everybody_waits = self._appending.everybody_waits
-        if waits is None:
-            waits = [scanned[3].derived.waits for scanned in sends]
         for scanned, place, wait in zip(sends, placed, waits, strict=True):
             route, _, _, _, opaque, _ = scanned
             if route.is_oneway:
                 continue
-            if wait or everybody_waits:
+            if wait:
                 waiting.append(scanned)
                 places.append(place)
             else:
                 at_once.append(self._answers.success(opaque, route.queue_id, place[0], place[2]))
-        if not waiting:
-            return at_once
+        return [*at_once, self._settled(waiting, places)] if waiting else at_once
+
+    def _settled(self, waiting: Sequence[ScannedSend], places: Sequence[Placed]) -> Deferred[bytes]:
+        """All their answers, when the last of them is safe."""
 
         def settled(status: ResponseCode) -> bytes:
             pairs = zip(waiting, places, strict=True)
@@ -307,7 +314,7 @@ class ScannedSends:
                 failure.raiseException()
             return b"".join(self._refused(waiting, failure.value))
 
-        return [*at_once, self._appending.settle(places).addCallbacks(settled, failed)]
+        return self._appending.settle(places).addCallbacks(settled, failed)
 
     def _refused(self, sends: Sequence[ScannedSend], refusal: RequestRefused) -> list[bytes]:
         frames = (as_frame(scanned) for scanned in sends)
