@@ -84,7 +84,7 @@ class StoreInterchangeTests(SynchronousTestCase):
         self.hand_around((("apache", "stop"), ("ours", "kill"), ("apache", "kill"), ("ours", "stop")), SMALL)
 
     def test_the_sizes_of_the_guides_go_both_ways_over_the_end_of_a_queue_file(self) -> None:
-        exchange = self.hand_around(BOTH_WAYS[1:], SEEDS, bulk=QUEUE_FILE_ENTRIES // 3)
+        exchange = self.hand_around(BOTH_WAYS, SEEDS, bulk=QUEUE_FILE_ENTRIES // 4)
         self.assertEqual(
             [file.stat().st_size for file in sorted((exchange.store / "consumequeue/Bulk/0").iterdir())],
             [300_000, 300_000],
