@@ -8,11 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import transaction_rules
+from rocketmq_tx.broker.half_outlines import HalfOutlines
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.transaction_messages import (
+    committed_message,
+    op_message,
+    plainly_committed,
+    stored_half,
+)
+from rocketmq_tx.broker.transaction_replay import OP
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper, OpenTransactionList
@@ -20,8 +29,9 @@ from rocketmq_tx.protocol.headers import (
     GetOpenTransactionsRequestHeader,
     ResumeCheckHalfMessageRequestHeader,
 )
-from rocketmq_tx.protocol.message_ids import offset_message_id
-from rocketmq_tx.store.append import Placed
+from rocketmq_tx.protocol.message import MessageRecord, decode_record, encode_record
+from rocketmq_tx.protocol.message_ids import offset_message_id, pack_host
+from rocketmq_tx.store.append import NewMessage, Placed
 from rocketmq_tx.store.os_disk import platform_disk
 from tests import golden
 from tests.unit.transaction_parts import (
@@ -484,6 +494,55 @@ class TakeOverTests(SynchronousTestCase):
             disk, clock, offsets, storePathRootDir=str(root), mappedFileSizeCommitLog=65536,
             mappedFileSizeConsumeQueue=6000,
         )  # fmt: skip
+
+    def test_op_messages_are_apaches_byte_by_byte(self) -> None:
+        bench = self.take_over("full")
+        recorded = bench.queue(*OP)
+        self.assertGreater(len(recorded), 1)
+        for record in recorded:
+            ours = op_message(int(record.body), pack_host(*record.born_host), record.born_timestamp)
+            self.assert_stored(bench, record, ours)
+        bench.store.close(bench.now_ms())
+
+    def test_committed_messages_are_apaches_byte_by_byte(self) -> None:
+        bench = self.take_over("full")
+        committed = [
+            record for queue_id in range(4) for record in bench.queue("GoldenTx", queue_id)
+            if record.prepared_transaction_offset
+        ]  # fmt: skip
+        self.assertEqual(len(committed), 2)
+        for record in committed:
+            half = decode_record(bench.store.record_at(record.prepared_transaction_offset))
+            properties = half.property_map
+            stored, offset = stored_half(half, properties), half.commit_log_offset
+            self.assert_stored(bench, record, committed_message(stored, properties, offset, 0, ()))
+            outline = HalfOutlines().of(stored[4], properties["UNIQ_KEY"])
+            assert outline is not None
+            assert outline.real_queue is not None
+            self.assert_stored(bench, record, plainly_committed(stored, outline.real_queue, offset))
+        bench.store.close(bench.now_ms())
+
+    def assert_stored(self, bench: Bench, record: MessageRecord, ours: NewMessage) -> None:
+        """Put at the place and time of `record`, ours is that very record, and its queue entry."""
+        message = NewMessage(*ours)
+        made = attrs.evolve(
+            record,
+            topic=message.topic,
+            queue_id=message.queue_id,
+            body=message.body,
+            body_crc=message.body_crc,
+            properties=message.properties,
+            flag=message.flag,
+            sys_flag=message.sys_flag,
+            born_timestamp=message.born_timestamp,
+            reconsume_times=message.reconsume_times,
+            prepared_transaction_offset=message.prepared_transaction_offset,
+        )
+        data = bench.store.record_at(record.commit_log_offset)
+        self.assertEqual(encode_record(made), data)
+        entry = bench.store.entry_at(message.topic, message.queue_id, record.queue_offset)
+        self.assertEqual(entry, (record.commit_log_offset, len(data), message.tags_code))
+        self.assertEqual(message.born_host, pack_host(*record.born_host))
 
     def test_what_apache_left_open_is_asked_about_and_ended(self) -> None:
         for name in ("full", "full_killed"):
