@@ -24,6 +24,7 @@ from benchmarks.comparison.sides import APACHE, SIDES
 from tests.interop import toolchain
 
 RESULTS = Path(__file__).parent.parent / "results"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def main() -> int:
@@ -52,9 +53,14 @@ def main() -> int:
 
 
 def write_report(folder: Path) -> None:
-    """Table and picture of all that is kept there."""
+    """Table and picture of all that is kept there; the docs tell what is in the project's own folder."""
     kept = load(folder)
-    (folder / "README.md").write_text(report.markdown(SCENARIOS, kept), encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    table = report.markdown(SCENARIOS, kept)
+    heading = "# Side by side with Apache RocketMQ 4.9.7\n\nMade by `benchmarks/compare`.\n\n"
+    (folder / "README.md").write_text(heading + table, encoding="utf-8")
+    if folder.resolve() == RESULTS.resolve():
+        DOCUMENT.write_text(report.inserted(DOCUMENT.read_text("utf-8"), table), encoding="utf-8")
     if not plots.draw(folder / "ratios.svg", SCENARIOS, kept):
         print("no picture: matplotlib is not there (pip install .[benchmarks])")
 

@@ -49,24 +49,17 @@ def _java() -> str:
 
 def cores_used_by_others(measured: Callable[[], Value]) -> tuple[Value, float]:
     """What `measured` returns, and how many cores processes that are not ours kept busy meanwhile."""
-    busy_s, ours_s, started = _busy_seconds(), _our_seconds(), time.perf_counter()
+    before_s, started = _others_seconds(), time.perf_counter()
     value = measured()
-    others_s = (_busy_seconds() - busy_s) - (_our_seconds() - ours_s)
-    return value, max(0.0, others_s / (time.perf_counter() - started))
+    return value, max(0.0, (_others_seconds() - before_s) / (time.perf_counter() - started))
 
 
-def _busy_seconds() -> float:
-    """Of all processors together: user, nice, system, interrupts."""
-    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    return sum(fields[index] for index in (0, 1, 2, 5, 6)) / TICKS_PER_SECOND
-
-
-def _our_seconds() -> float:
-    """Of this process and all that it started, with those that have ended."""
+def _others_seconds() -> float:
+    """Processor time of all processes but this one and its children, those that have ended included."""
     times: dict[int, float] = {}
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
             fields = path.read_text().rpartition(")")[2].split()
             pid = int(path.parent.name)
             parents[pid] = int(fields[1])
@@ -77,4 +70,4 @@ def _our_seconds() -> float:
             pid = parents[pid]
         return pid == os.getpid()
 
-    return sum(used_s for pid, used_s in times.items() if is_ours(pid))
+    return sum(used_s for pid, used_s in times.items() if not is_ours(pid))

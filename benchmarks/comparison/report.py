@@ -8,6 +8,10 @@ from benchmarks.comparison.declaring import Row, Scenario
 from benchmarks.comparison.results import Result, Spread
 from benchmarks.comparison.sides import APACHE, OURS
 
+OTHERS_SHOWN = 0.15
+"""Cores that others kept busy: with more the figures are to be read with care."""
+BEGIN, END = "<!-- compare: begin -->", "<!-- compare: end -->"
+
 
 def verdict(row: Row, ratio: Spread | None, ours: Spread | None) -> str:
     """Whether the median holds the row's bar: "yes", "NO", or nothing where there is nothing to compare."""
@@ -37,10 +41,8 @@ def rows(scenarios: Sequence[Scenario], kept: Mapping[str, Result]) -> Iterator[
 
 
 def markdown(scenarios: Sequence[Scenario], kept: Mapping[str, Result]) -> str:
+    """All of it, without a heading."""
     lines = [
-        "# Side by side with Apache RocketMQ 4.9.7",
-        "",
-        "Made by `benchmarks/compare` from the JSON files beside it; `docs/performance.md` tells the method.",
         "Figures are medians with least and most of the rounds; the ratio is of the medians, its spread",
         "that of the rounds' own ratios. CPU is what the broker's process used for a message.",
         "",
@@ -60,10 +62,23 @@ def markdown(scenarios: Sequence[Scenario], kept: Mapping[str, Result]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {one.title}: {one.note}" for one in scenarios if one.note and one.name in kept]
     refused = list(_refused(scenarios, kept))
-    for heading, content in (("Notes", notes), ("Refused or failed", refused)):
+    disturbed = list(_disturbed(scenarios, kept))
+    for heading, content in (
+        ("Notes:", notes),
+        ("Refused or failed:", refused),
+        ("Other processes used the machine meanwhile, in the median of the rounds:", disturbed),
+    ):
         if content:
-            lines += ["", f"## {heading}", "", *content]
+            lines += ["", heading, "", *content]
     return "\n".join(lines) + "\n"
+
+
+def inserted(document: str, table: str) -> str:
+    """The document with the table between its two marks."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end, f"the document has no {BEGIN} and {END}"
+    return f"{before}{begin}\n{table}{end}{after}"
 
 
 def _machines(kept: Mapping[str, Result]) -> list[str]:
@@ -101,6 +116,16 @@ def _number(value: float, ratio: bool = False) -> str:
 def _cpu(result: Result) -> str:
     ours, apache = result.spread(OURS, "cpu_us"), result.spread(APACHE, "cpu_us")
     return " / ".join(f"{spread.median:.3g}" for spread in (ours, apache) if spread is not None)
+
+
+def _disturbed(scenarios: Sequence[Scenario], kept: Mapping[str, Result]) -> Iterator[str]:
+    for scenario in scenarios:
+        if scenario.name in kept:
+            result = kept[scenario.name]
+            cores = [spread.median for side in (OURS, APACHE) if (spread := result.spread(side, "others"))]
+            if cores and max(cores) > OTHERS_SHOWN:
+                shown = " and ".join(f"{one:.2f}" for one in cores)
+                yield f"- {scenario.title}: {shown} cores"
 
 
 def _refused(scenarios: Sequence[Scenario], kept: Mapping[str, Result]) -> Iterator[str]:
