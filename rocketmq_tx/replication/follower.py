@@ -23,7 +23,13 @@ from twisted.logger import Logger
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.config.values import FlushDiskType
-from rocketmq_tx.errors import ConnectFailed, RemotingError, ReplicationStopped, RocketMQError
+from rocketmq_tx.errors import (
+    ConnectFailed,
+    RemotingError,
+    ReplicationStopped,
+    RocketMQError,
+    StoreUnavailable,
+)
 from rocketmq_tx.remoting.addresses import parse_address
 from rocketmq_tx.replication.following import FLUSH_TIMEOUT_S, Append, Flushes, MasterConnection
 from rocketmq_tx.replication.listener import look_interval_s
@@ -164,6 +170,8 @@ class Follower(Service):
         if not ha_address:
             raise NoMaster("no NameServer knows one for this brokerName yet")
         self._store.drop_unfinished()
+        if self._store.refusal:  # a master must not wait for who can store nothing
+            raise StoreUnavailable(self._store.refusal)
         begin = await self._compare()
         if self._config.flush_disk_type is FlushDiskType.SYNC_FLUSH and self._store.written_to:
             await self._flushes.durable(self._store.written_to, FLUSH_TIMEOUT_S)

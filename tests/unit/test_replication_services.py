@@ -216,6 +216,17 @@ class FollowerTests(ServiceCase):
         self.pass_time(0.1)
         self.assertEqual([data for _, data in master.made[0].heard], [encode_report(offset)])
 
+    def test_one_that_can_store_nothing_stays_away_and_says_why(self) -> None:
+        master = self.listen()
+        self.store.refuse("disk full", "the disk of /store is 97% full")
+        self.follow()
+        self.pass_time(20)
+        self.assertEqual(master.made, [])
+        self.assertEqual(len(self.saying("not following a master: the disk of /store is 97% full")), 1)
+        self.store.accept("disk full")
+        self.pass_time(6)
+        self.assertEqual(len(master.made), 1)
+
     def test_stopping_closes_the_connection_and_ends_the_tries(self) -> None:
         master = self.listen()
         self.follow()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -141,6 +143,20 @@ class SlaveSyncTests(SynchronousTestCase):
         self.assertEqual(dict(self.slave.offsets.queues("readers", "Orders")), {0: 7, 1: 9})
         self.assertEqual(self.slave.offsets.query("others", "Orders", 0), 2)
 
+    def test_a_group_that_is_set_back_on_both_stays_there(self) -> None:
+        """On the master alone it does not: the slave cannot tell that from a consumer that went on there."""
+        for table in (self.master, self.slave):
+            table.offsets.commit("readers", "Orders", 0, 9)
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.master.offsets.commit("readers", "Orders", 0, 4)
+        self.answer()
+        self.clock.advance(10)
+        self.assertEqual(self.slave.offsets.query("readers", "Orders", 0), 9)
+        self.slave.offsets.commit("readers", "Orders", 0, 4)
+        self.clock.advance(10)
+        self.assertEqual(self.slave.offsets.query("readers", "Orders", 0), 4)
+
     def test_the_progress_of_delays_is_the_masters(self) -> None:
         self.master.delays.delivered_to(3, 12)
         self.slave.delays.delivered_to(3, 15)
@@ -267,11 +283,11 @@ class OffsetsReturnTests(SynchronousTestCase):
         )
         self.addCleanup(self.service.stopService)
 
-    def name_server_knows(self, cluster: str | None = None) -> None:
+    def name_server_knows(self, cluster: str | None = None, others: Mapping[int, str] | None = None) -> None:
         mine = BrokerData(
             cluster=cluster or self.broker.broker_cluster_name,
             broker_name=self.broker.broker_name,
-            broker_addrs={0: MASTER, 1: SLAVE},
+            broker_addrs={0: MASTER, 1: SLAVE, **(others or {})},
         )
         table = ClusterInfo(broker_addr_table={self.broker.broker_name: mine})
         self.network.brokers[NAME_SERVER] = {RequestCode.GET_BROKER_CLUSTER_INFO: table.to_bytes()}
@@ -302,6 +318,23 @@ class OffsetsReturnTests(SynchronousTestCase):
         self.slave_answers()
         self.clock.advance(5)
         self.assertEqual(self.offsets.query("readers", "Orders", 0), 8)
+
+    def test_of_several_slaves_the_highest_offset_of_each_queue_counts_whoever_answers_first(self) -> None:
+        other = ConsumerOffsets()
+        other.commit("readers", "Orders", 0, 6)
+        other.commit("readers", "Orders", 1, 9)
+        self.name_server_knows(others={2: "192.0.2.3:10911"})
+        self.network.brokers["192.0.2.3:10911"] = {
+            RequestCode.GET_ALL_CONSUMER_OFFSET: other.snapshot().to_bytes()
+        }
+        self.successResultOf(self.service.startService())
+        self.assertEqual(dict(self.offsets.queues("readers", "Orders")), {0: 6, 1: 9})
+        self.slave_answers()
+        self.clock.advance(5)
+        self.assertEqual(dict(self.offsets.queues("readers", "Orders")), {0: 8, 1: 9})
+        asked = len(self.network.asked)
+        self.clock.advance(60)
+        self.assertEqual(len(self.network.asked), asked)
 
     def test_a_broker_of_the_same_name_in_another_cluster_is_no_slave(self) -> None:
         self.name_server_knows(cluster="Elsewhere")
