@@ -141,6 +141,11 @@ class ReplicationSide:
         """Whether there is a connection to the master."""
         return self._follower.is_following
 
+    @property
+    def knows_master(self) -> bool:
+        """Whether it knows where the master replicates."""
+        return self._follower.knows_master
+
     def take_tables(self) -> Deferred[None]:
         """Asks the master for its tables, now; fires when that was tried."""
         return self._sync.take_now()

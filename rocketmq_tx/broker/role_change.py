@@ -44,6 +44,9 @@ class Link(Protocol):
 
     def master_is(self, address: str, ha_address: str | None) -> None: ...
 
+    @property
+    def knows_master(self) -> bool: ...
+
 
 class Flushes(Protocol):
     """What is needed of `runtime.group_commit.GroupCommit`."""
@@ -97,6 +100,11 @@ class RoleChange:
     @property
     def history(self) -> EpochHistory:
         return self.standing.history
+
+    @property
+    def knows_master(self) -> bool:
+        """Whether a slave has been told by its master where that one replicates."""
+        return self._link.knows_master
 
     # -- the start ------------------------------------------------------------------------------------------
 

@@ -45,6 +45,9 @@ class Roles(Protocol):
     @property
     def history(self) -> EpochHistory: ...
 
+    @property
+    def knows_master(self) -> bool: ...
+
     def close_link(self) -> Deferred[None]: ...
 
     def open_link(self) -> Deferred[None]: ...
@@ -245,7 +248,7 @@ class AutomaticFailover(Service):
         if isinstance(decision, Follow):
             await self._follow(decision.epoch, decision.address)
             self._last_problem = None
-            return True
+            return self._following is not None
         assert isinstance(decision, Wait)
         self._say(decision.reason)
         return False
@@ -276,7 +279,8 @@ class AutomaticFailover(Service):
         await demoted
         await self._roles.open_link()
         self.set_gate()
-        self._following = (epoch, address)
+        if self._roles.knows_master:  # else it did not answer, and is asked again
+            self._following = (epoch, address)
 
     async def _claim(self, state: ClusterState, reading: Reading | None) -> bool:
         """From the moment the link is closed no older master gets an acknowledgement of this broker."""

@@ -103,6 +103,11 @@ class Follower(Service):
         """Whether there is a connection to the master."""
         return self._connection is not None
 
+    @property
+    def knows_master(self) -> bool:
+        """Whether it knows where the master replicates."""
+        return self._ha_address is not None
+
     def master_is(self, address: str, ha_address: str | None) -> None:
         """What a NameServer says of the master: where it serves requests, and where it replicates.
 

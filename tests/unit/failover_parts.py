@@ -205,6 +205,10 @@ class ModelBroker:
         self._look_for_master()
         return succeed(None)
 
+    @property
+    def knows_master(self) -> bool:
+        return True
+
     def begin_epoch(self, epoch: int) -> Deferred[None]:
         return self.promote(epoch)
 
