@@ -99,6 +99,12 @@ class MemoryBroker:
             service.startService()
         self.pass_time(0)
 
+    def start_transactions(self) -> None:
+        """Most tests want none; retention asks whether they need what is to be deleted."""
+        for service in self.parts.transactions.services():
+            service.startService()
+            self._services.append(service)
+
     def now_ms(self) -> int:
         return self.began_ms + self.set_by_ms + round(self.clock.seconds() * 1000)
 

@@ -14,6 +14,7 @@ from rocketmq_tx.errors import MessageError, StoreError
 from rocketmq_tx.protocol.message import decode_record, record_spans
 from rocketmq_tx.protocol.names import TIMER_TOPIC
 from rocketmq_tx.store.records import facts
+from rocketmq_tx.store.timer_entries import AFTER_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,23 @@ class TimerIntake:
         mark = self._newest_mark()
         if mark is not None:
             index.claim(*mark)
+
+    def waits_before(self, commit_log_offset: int) -> bool:
+        """Whether messages may wait whose only record lies below that offset: what the log alone can tell.
+
+        A master says by its marks how far it has appended them again, or that none waits.
+        """
+        least, end = self._store.queue_offsets(TIMER_TOPIC, PENDING_QUEUE)
+        first = self._store.entry_at(TIMER_TOPIC, PENDING_QUEUE, least) if least < end else None
+        if first is None or first[0] >= commit_log_offset:
+            return False
+        mark = self._newest_mark()
+        if mark is None:
+            return True
+        claim, void_below = mark
+        last = self._store.entry_at(TIMER_TOPIC, PENDING_QUEUE, end - 1)
+        all_done = claim.before == AFTER_ALL and last is not None and last[0] < claim.log_offset
+        return void_below < commit_log_offset and not all_done
 
     def _newest_mark(self) -> tuple[Claim, int] | None:
         least, end = self._store.queue_offsets(TIMER_TOPIC, MARKS_QUEUE)

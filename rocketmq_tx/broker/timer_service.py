@@ -153,12 +153,10 @@ class TimerService(Service):
     def appended_again_before(self, commit_log_offset: int) -> Deferred[None]:
         """Fires when no pending message needs the log below that offset any more, also after a crash.
 
-        Those that did have been appended again. To be asked before segments are deleted; on a slave there
-        is nothing to wait for. Fails with StoreUnavailable when the broker stops before that; while the
-        store takes no message it waits.
+        Those that did have been appended again, on a slave by its master. To be asked before segments are
+        deleted. Fails with StoreUnavailable when the broker stops before that; while the store takes no
+        message it waits.
         """
-        if not self._config.broker_role.is_master:
-            return succeed(None)
         if not self.running:
             return fail(StoreUnavailable("the timer has stopped"))
         done: Deferred[None] = Deferred()
@@ -171,7 +169,8 @@ class TimerService(Service):
     async def _turn(self) -> None:
         self._wait_s = REST_S  # should this turn fail
         if not await self._is_master():
-            self._wait_s = IDLE_S
+            self._answer_by_the_log()
+            self._wait_s = LONGEST_WAIT_S if self._moves else IDLE_S
             return
         has_more = await self._intake.enter_some()
         if self.index.intake_from > 0 and not self._has_topic:
@@ -207,9 +206,6 @@ class TimerService(Service):
         stand there later. Only the log itself can tell, when it is master again.
         """
         if not self._config.broker_role.is_master:
-            moves, self._moves = self._moves, []
-            for _, done in moves:
-                done.callback(None)
             if not self._is_discarded:
                 self._is_open = False
                 await self._keeping.at_rest()
@@ -252,6 +248,14 @@ class TimerService(Service):
             self._delivery.append_again(await self._delivery.records(entries))
         index.moved()
         return True
+
+    def _answer_by_the_log(self) -> None:
+        """On a slave: whoever wants to delete what its master has appended again may do so."""
+        waiting = [move for move in self._moves if not move[1].called]
+        self._moves = [move for move in waiting if self._intake.waits_before(move[0])]
+        for move in waiting:
+            if move not in self._moves:
+                move[1].callback(None)
 
     def _answer_moves(self) -> None:
         waiting = self._moves

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.config.values import BrokerRole
@@ -437,7 +437,6 @@ class Roles(TimerCase):
         self.broker.disk.remove_tree("/store/timers")  # a slave has the log alone
         self.broker = self.slave(self.broker.disk)
         self.assertEqual(self.waited(10), [b"1"])
-        self.assertTrue(self.broker.parts.timers.appended_again_before(1 << 40).called)
 
         self.broker.becomes(BrokerRole.ASYNC_MASTER)
 
@@ -460,6 +459,52 @@ class Roles(TimerCase):
         slave.pass_time(50)
 
         self.assertEqual(slave.bodies(), [b"0", b"1", b"3"], "each once, and none that was cancelled")
+
+    def test_a_slave_keeps_the_segments_that_its_master_has_not_emptied(self) -> None:
+        """Its disk may be fuller, its clock ahead, its hours others; and then it is to take over."""
+        slave = self.slave()
+        self.later(b"x", 100)
+        self.broker.pass_time(2)
+        slave.copy_from(self.broker)
+        end = slave.parts.store.written_to
+        asked = slave.parts.timers.appended_again_before(end)
+        slave.pass_time(30)
+        self.assertFalse(asked.called)
+
+        self.broker.parts.timers.appended_again_before(end)
+        for _ in range(8):
+            self.broker.pass_time(1)
+        slave.copy_from(self.broker)
+        slave.pass_time(1)
+
+        self.assertTrue(asked.called)
+        slave.becomes(BrokerRole.ASYNC_MASTER)
+        slave.pass_time(100)
+        self.assertEqual(slave.bodies(), [b"x"])
+
+    def test_a_slave_keeps_nothing_for_messages_that_have_come(self) -> None:
+        slave = self.slave()
+        self.assertTrue(slave.parts.timers.appended_again_before(1 << 40).called, "none ever waited")
+        self.later(b"x", 1)
+        for _ in range(8):
+            self.broker.pass_time(1)
+        slave.copy_from(self.broker)
+        asked = slave.parts.timers.appended_again_before(slave.parts.store.written_to)
+        slave.pass_time(1)
+        self.assertTrue(asked.called)
+
+    def test_a_slave_that_stops_or_gives_up_asking_waits_no_more(self) -> None:
+        slave = self.slave()
+        self.later(b"x", 100)
+        slave.copy_from(self.broker)
+        end = slave.parts.store.written_to
+        cancelled = slave.parts.timers.appended_again_before(end).addTimeout(60, slave.clock)
+        slave.pass_time(61)
+        self.failureResultOf(cancelled, TimeoutError)
+        asked = slave.parts.timers.appended_again_before(end)
+        slave.pass_time(2)
+        slave.stop()
+        self.failureResultOf(asked, StoreUnavailable)
 
     def test_being_told_of_the_same_role_again_changes_nothing(self) -> None:
         self.later(b"1", 1)
@@ -650,6 +695,7 @@ class OldSegments(TimerCase):
         self.broker = MemoryBroker(
             mappedFileSizeCommitLog=4096, fileReservedTime=1, deleteWhen=every_hour, **keys
         )
+        self.broker.start_transactions()
 
     def test_the_hours_of_deletion_pass_a_pending_message_by(self) -> None:
         self.with_small_segments()
@@ -658,7 +704,9 @@ class OldSegments(TimerCase):
             self.broker.send(bytes(2000), topic="Others")
             for _ in range(60):
                 self.broker.pass_time(60)
-            self.broker = self.broker.restarted() if hour == 5 else self.broker
+            if hour == 5:
+                self.broker = self.broker.restarted()
+                self.broker.start_transactions()
         self.assertGreater(self.broker.parts.store.min_offset, 4096)
 
         self.assertEqual(self.waited(HOUR_S), [b"x"])
