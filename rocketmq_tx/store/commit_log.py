@@ -79,6 +79,9 @@ class CommitLog:
         self.segments.adopt_size_on_disk()
         self.segment_size = self.segments.segment_size
         self.segments.check_gaps()
+        for start in self.segments.starts:
+            # One that cannot be read is found now: passed over later, its messages would be lost to consumers.
+            self._disk.open(self.segments.path(start))
 
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""

@@ -6,6 +6,7 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 
 from rocketmq_tx.config.store import MessageStoreConfig
@@ -180,7 +181,7 @@ class MessageStore:
             checkpoint,
             clean,
             config.check_crc_on_recover,
-            lambda: self._write_derived(now_ms),
+            lambda: self._write_if_there_is_room(now_ms),
             bool(broken),
             progress,
         )
@@ -198,8 +199,16 @@ class MessageStore:
             log.sync_from(recovery.flushed_to)
         self._flusher.start_at(log.written_to)
         if report.records_walked:
-            self.save_checkpoint(now_ms)
+            try:
+                self.save_checkpoint(now_ms)
+            except StoreUnavailable as error:
+                report.warnings.append(f"no checkpoint is made until there is room: {error}")
         return report
+
+    def _write_if_there_is_room(self, now_ms: int) -> None:
+        """A full disk is no reason not to start: what is derived waits in memory, and old messages can go."""
+        with contextlib.suppress(StoreUnavailable):
+            self._write_derived(now_ms)
 
     def close(self, now_ms: int) -> None:
         """Writes and syncs everything, so that the next start has nothing to recover; lets the lock go.

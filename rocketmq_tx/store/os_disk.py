@@ -24,6 +24,7 @@ except ImportError:  # pragma: no cover - Windows
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if hasattr(os, "fdatasync") else None
 """Of the C library; Python has no name for it. It takes a descriptor, and lets other threads run."""
+_MAY_BE_READ = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -39,9 +40,10 @@ def _growth_error(action: str, path: str, offset: int | None, error: OSError) ->
 class PortableFile:
     """A file by seek, read, write and fsync only. Not for use by two threads at once."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, why_read_only: OSError | None = None) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._why_read_only = why_read_only
 
     def __del__(self) -> None:
         os.close(self._descriptor)
@@ -51,6 +53,7 @@ class PortableFile:
 
     def pwrite(self, data: bytes | bytearray, offset: int) -> None:
         try:
+            self._check_writable()
             written = self._write(data, offset)
             while written < len(data):
                 more = self._write(data[written:], offset + written)
@@ -59,6 +62,10 @@ class PortableFile:
                 written += more
         except OSError as error:
             raise _growth_error("write", self.path, offset, error) from error
+
+    def _check_writable(self) -> None:
+        if self._why_read_only is not None:
+            raise OSError(self._why_read_only.errno, self._why_read_only.strerror)
 
     def pread(self, length: int, offset: int) -> bytes:
         try:
@@ -77,6 +84,7 @@ class PortableFile:
 
     def truncate(self, size: int) -> None:
         try:
+            self._check_writable()
             os.ftruncate(self._descriptor, size)
         except OSError as error:
             raise _growth_error(f"set the size {size} of", self.path, None, error) from error
@@ -142,7 +150,17 @@ class PortableDisk:
         try:
             return self.file_type(path, os.open(path, os.O_RDWR | _BINARY))
         except OSError as error:
-            raise disk_error("open", path, None, error) from error
+            read_only = self._open_to_read(path, error) if error.errno in _MAY_BE_READ else None
+            if read_only is None:
+                raise disk_error("open", path, None, error) from error
+            return read_only
+
+    def _open_to_read(self, path: str, why: OSError) -> DiskFile | None:
+        """A file that may not be written can be one that nobody wants to write: an old segment."""
+        try:
+            return self.file_type(path, os.open(path, os.O_RDONLY | _BINARY), why)
+        except OSError:
+            return None
 
     def create(self, path: str, size: int) -> DiskFile:
         self.make_directory(os.path.dirname(path))
@@ -176,6 +194,10 @@ class PortableDisk:
     def make_directory(self, path: str) -> None:
         try:
             os.makedirs(path or ".", exist_ok=True)
+        except FileExistsError as error:
+            link = "it is a link that leads nowhere; is the disk mounted?"
+            what = link if os.path.islink(path) else "a file of that name exists"
+            raise StoreError(f"cannot make the directory {path}: {what}") from error
         except OSError as error:
             raise disk_error("make the directory", path, None, error) from error
 

@@ -65,6 +65,26 @@ class NoRoomTests(StoreCase):
         self.assertEqual(len(self.store.get_messages("T", 0, 1, 1).body), self.store.entry_at("T", 0, 1)[1])  # type: ignore[index]
 
 
+    def test_a_disk_that_is_full_at_the_start_serves_and_catches_up_when_there_is_room(self) -> None:
+        """Else nothing could be read, and old messages not be deleted."""
+        self.send(*[b"%d" % number for number in range(30)])
+        image = self.disk.after_kill()
+        for part in ("/consumequeue/", "/index/", "/checkpoint", LOG):
+            image.fail("write", part, errno.ENOSPC)
+        notices: list[str] = []
+        store = open_store(image, notices=notices)
+        self.assertEqual(len(self.bodies(store)), 30)
+        self.assertEqual(len(notices), 1)
+        self.assertIn("no checkpoint is made until there is room", notices[0])
+        self.assertRaises(StoreUnavailable, store.append_all, [message("T", 0, b"x")], NOW)
+        self.assertEqual(len(self.bodies(store)), 30)
+        image.heal()
+        store.append_all([message("T", 0, b"after")], NOW)
+        store.close(NOW)
+        again = open_store(image.after_kill())
+        self.assertEqual(again.queue_offsets("T", 0), (0, 31))
+
+
 class WriteErrorTests(StoreCase):
     """Row 9: EIO on write."""
 

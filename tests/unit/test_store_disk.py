@@ -56,6 +56,31 @@ class DiskContract:
         file.truncate(100)
         self.assertEqual(file.pread(100, 0), b"x" * 40 + bytes(60))
 
+    def test_a_file_that_may_only_be_read_is_read_and_says_why_it_is_not_written(self) -> None:
+        self.disk.create(f"{self.root}/old", 10).pwrite(b"x", 3)
+        real_open, refused = os.open, []
+
+        def open_to_read(path: str, flags: int, *mode: int) -> int:
+            if flags & os.O_RDWR:
+                refused.append(path)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return real_open(path, flags, *mode)
+
+        self.patch(os, "open", open_to_read)
+        file = self.disk.open(f"{self.root}/old")
+        self.assertEqual((file.pread(1, 3), len(refused)), (b"x", 1))
+        for write in (lambda: file.pwrite(b"y", 0), lambda: file.truncate(0)):
+            self.assertIn("Permission denied", str(self.assertRaises(StoreError, write)))
+        file.sync()
+
+    def test_what_stands_in_the_place_of_a_directory_is_named(self) -> None:
+        os.makedirs(self.root, exist_ok=True)
+        os.symlink("nowhere", f"{self.root}/link")
+        self.disk.create(f"{self.root}/file", 0)
+        for name, words in (("link", "leads nowhere"), ("file", "a file of that name exists")):
+            error = self.assertRaises(StoreError, self.disk.make_directory, f"{self.root}/{name}")
+            self.assertIn(words, str(error))
+
     def test_names_sizes_and_removal(self) -> None:
         self.disk.create(self.path, 7)
         folder = str(self.root / "a")

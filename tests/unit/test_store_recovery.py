@@ -64,6 +64,17 @@ class LogTests(RecoveryCase):
         error = self.assertRaises(StoreDamaged, self.open)
         self.assertIn(f"{0:020d} and {2 * SEGMENT:020d}", str(error))
 
+    def test_a_segment_that_cannot_be_opened_is_no_reason_to_pass_over_its_messages(self) -> None:
+        """Consumers would go on behind them, and not come back when the permissions are right again."""
+        self.filled().close(NOW)
+        image = self.disk.after_kill()
+        image.fail("open", segment(1), errno.EACCES)
+        error = self.assertRaises(StoreError, self.open, image)
+        self.assertIn(f"cannot open {segment(1)}: Permission denied", str(error))
+        image.heal()
+        store, _ = self.open(image)
+        self.assertEqual(self.numbers(store), list(range(100)))
+
     def test_foreign_files_are_left_alone(self) -> None:
         """Row 16 of the faults."""
         self.filled().close(NOW)
