@@ -65,7 +65,8 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[Run]:
         """The frames that `data` completes, in order, as runs of consecutive frames of one code.
 
-        Scanned sends and scanned ends do not part each other's runs: [send, end, send] are two runs.
+        Scanned sends and scanned ends do not part each other's runs, and sends come first: [end, send, end]
+        are a run of a send and one of two ends.
         FrameError when the bytes are no frames; the connection is then to be closed. Good frames in front of
         the bad bytes are not lost: they are returned, `broken` is set, and the next call raises.
         """
@@ -121,13 +122,9 @@ class FrameDecoder:
                 items.append(item)
                 run_code = code
             else:
-                items = [item]
-                runs.append((code, items))
+                items = _begin_run(runs, gathered, code)
+                items.append(item)
                 run_code = code
-                if code in _GATHERED:
-                    gathered[code] = items
-                elif gathered:
-                    gathered = {}
             position = end
         return position
 
@@ -145,3 +142,17 @@ class FrameDecoder:
             self._wanted = _LENGTH_SIZE + length
         if left:
             self._pending += data[position:]
+
+
+def _begin_run(runs: list[Run], gathered: dict[int, list[Any]], code: int) -> list[Any]:
+    """A new run of that code; `gathered` are the runs that go on whatever of their kind comes between."""
+    items: list[Any] = []
+    if code == SCANNED_SEND and SCANNED_END in gathered:
+        runs.insert(-1, (code, items))  # in front of the ends, as somebody waits for its answers
+    else:
+        runs.append((code, items))
+    if code in _GATHERED:
+        gathered[code] = items
+    else:
+        gathered.clear()
+    return items

@@ -162,7 +162,11 @@ class FrameProtocol(Protocol):
                     size_bytes = 0
                 else:
                     size_bytes -= self._serve(code, run, size_bytes)
-            elif len(run) > _SLICE and code != SCANNED_END:
+            elif code == SCANNED_END:
+                if self._out:
+                    self.flush()  # whoever waits for these answers need not wait for ends, which have none
+                size_bytes -= self._serve(code, run, size_bytes)
+            elif len(run) > _SLICE:
                 self._serve_in_slices(code, run)
             else:
                 size_bytes -= self._serve(code, run, size_bytes)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.protocol.decoder import SCANNED_END, SCANNED_SEND, FrameDecoder
@@ -15,6 +18,9 @@ from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import decode_frame, encode_frame
 from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
 from rocketmq_tx.protocol.send_scan import SendScanner
+from rocketmq_tx.remoting.connections import Connections
+from rocketmq_tx.remoting.protocol import FrameProtocol
+from rocketmq_tx.remoting.registry import Registry, serves_runs
 from tests import golden
 
 JAVA = (
@@ -142,11 +148,17 @@ class Gathering(SynchronousTestCase):
         runs = self.feed(SEND, JAVA, SEND, AFTER_A_CHECK, JAVA, SEND)
         self.assertEqual(runs, [(SCANNED_SEND, 3), (SCANNED_END, 3)])
 
+    def test_sends_come_first_since_somebody_waits_for_their_answers(self) -> None:
+        self.assertEqual(self.feed(JAVA, SEND, JAVA), [(SCANNED_SEND, 1), (SCANNED_END, 2)])
+        other = encode_frame(Frame(34, 6, ext_fields={}))[8:].decode()
+        runs = self.feed(JAVA, other, JAVA, SEND)
+        self.assertEqual(runs, [(SCANNED_END, 1), (34, 1), (SCANNED_SEND, 1), (SCANNED_END, 1)])
+
     def test_anything_else_between_them_parts_them(self) -> None:
         other = encode_frame(Frame(34, 6, ext_fields={}))[8:].decode()
         runs = self.feed(JAVA, SEND, other, SEND, JAVA, other, other)
         self.assertEqual(
-            runs, [(SCANNED_END, 1), (SCANNED_SEND, 1), (34, 1), (SCANNED_SEND, 1), (SCANNED_END, 1), (34, 2)]
+            runs, [(SCANNED_SEND, 1), (SCANNED_END, 1), (34, 1), (SCANNED_SEND, 1), (SCANNED_END, 1), (34, 2)]
         )
 
     def test_an_end_that_was_not_scanned_parts_them_too(self) -> None:
@@ -157,3 +169,43 @@ class Gathering(SynchronousTestCase):
     def test_without_a_scanner_nothing_is_scanned(self) -> None:
         runs = FrameDecoder().feed(framed(JAVA.encode()))
         self.assertEqual([code for code, _ in runs], [37])
+
+
+class Serving(SynchronousTestCase):
+    """What a connection does with runs of ends."""
+
+    def setUp(self) -> None:
+        self.written: list[tuple[int, bytes]] = []
+        self.transport = StringTransport()
+        connections = Connections(Clock(), Registry(self), scanner=SendScanner())  # type: ignore[arg-type]
+        self.protocol = FrameProtocol(connections)
+        self.protocol.makeConnection(self.transport)
+        self.is_well = True
+
+    @serves_runs(SCANNED_SEND)
+    def send(self, peer: Any, run: list[Any]) -> list[bytes]:
+        return [b"answer"] * len(run)
+
+    @serves_runs(SCANNED_END)
+    def end(self, peer: Any, run: list[Any]) -> list[bytes]:
+        self.written.append((len(run), self.transport.value()))
+        if not self.is_well:
+            raise ValueError("no such luck")
+        return []
+
+    def receive(self, *headers: str) -> None:
+        self.protocol.dataReceived(b"".join(framed(header.encode()) for header in headers))
+
+    def test_sends_of_a_read_are_answered_before_its_ends_are_served(self) -> None:
+        self.receive(JAVA, SEND, JAVA)
+        self.assertEqual(self.written, [(2, b"answer")])
+
+    def test_any_number_of_ends_is_served_at_once(self) -> None:
+        self.receive(*[JAVA] * 100)
+        self.assertEqual(self.written, [(100, b"")])
+
+    def test_a_mishap_is_answered_to_nobody(self) -> None:
+        self.is_well = False
+        self.receive(JAVA, JAVA, SEND)
+        self.assertEqual(self.transport.value(), b"answer")
+        self.assertTrue(self.protocol.is_open)
