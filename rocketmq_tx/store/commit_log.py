@@ -80,7 +80,7 @@ class CommitLog:
         self.segment_size = self.segments.segment_size
         self.segments.check_gaps()
         for start in self.segments.starts:
-            # One that cannot be read is found now: passed over later, its messages would be lost to consumers.
+            # One that cannot be read is found now: consumers would pass over its messages, and not come back.
             self._disk.open(self.segments.path(start))
 
     def set_end(self, offset: int) -> None:

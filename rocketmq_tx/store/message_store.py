@@ -168,9 +168,7 @@ class MessageStore:
         configured = log.segment_size
         log.load()
         progress = OpeningProgress(self.notice, self._seconds)
-        broken = self._queues.load(
-            lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count)
-        )
+        broken = self._queues.load(lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count))
         recovery = Recovery(
             log,
             self._queues,

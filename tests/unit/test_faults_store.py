@@ -64,7 +64,6 @@ class NoRoomTests(StoreCase):
         self.send(b"y" * 60_000)
         self.assertEqual(len(self.store.get_messages("T", 0, 1, 1).body), self.store.entry_at("T", 0, 1)[1])  # type: ignore[index]
 
-
     def test_a_disk_that_is_full_at_the_start_serves_and_catches_up_when_there_is_room(self) -> None:
         """Else nothing could be read, and old messages not be deleted."""
         self.send(*[b"%d" % number for number in range(30)])
