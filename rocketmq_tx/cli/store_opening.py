@@ -7,13 +7,13 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from rocketmq_tx.cli.host import collect_host_facts
 from rocketmq_tx.config.settings import load_broker
@@ -25,6 +25,7 @@ from rocketmq_tx.store.store_files import IndexSize, StoreFiles
 EXIT_CLEAN = 0
 EXIT_DAMAGE = 1
 EXIT_USAGE = 2
+Item = TypeVar("Item")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -103,6 +104,12 @@ def progress_over(files: StoreFiles, what: str) -> Iterator[Callable[[int], None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=end - first)
         yield lambda offset: progress.update(task, completed=offset - first)
+
+
+def shown_progress(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """The items one by one, with a bar on a terminal's stderr."""
+    console = Console(stderr=True)
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def say_json(fields: dict[str, Any]) -> None:

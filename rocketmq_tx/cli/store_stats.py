@@ -8,7 +8,7 @@ import attrs
 import click
 
 from rocketmq_tx.cli.store_dump import as_json, time_text
-from rocketmq_tx.cli.store_opening import of_a_store, say_json
+from rocketmq_tx.cli.store_opening import of_a_store, say_json, shown_progress
 from rocketmq_tx.store.layouts import FILLER_SIZE
 from rocketmq_tx.store.records import STORE_TIMESTAMP_HEAD_BYTES, store_timestamp
 from rocketmq_tx.store.store_files import StoreFiles
@@ -35,7 +35,7 @@ def topic_stats(files: StoreFiles) -> dict[str, TopicStats]:
     """By topic, sorted."""
     log_min = files.log[0].start if files.log else 0
     stats: dict[str, TopicStats] = {}
-    for queue in files.queues():
+    for queue in shown_progress(list(files.queues()), "counting"):
         topic = stats.setdefault(queue.topic, TopicStats())
         topic.queues += 1
         first = last = -1
