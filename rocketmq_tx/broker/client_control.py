@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from rocketmq_tx.broker.offset_handlers import SEARCH_ROUNDS_MAX
 from rocketmq_tx.broker.reset_rules import reset_offset
 from rocketmq_tx.errors import BodyError, MessageError, RemotingError, RequestRefused, RequestTimeout
 from rocketmq_tx.protocol.bodies import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from rocketmq_tx.broker.clients import ClientConnection, Consumers
     from rocketmq_tx.broker.offsets import ConsumerOffsets
+    from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.protocol.bodies import TopicConfig
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.message_store import MessageStore
@@ -64,19 +66,21 @@ class ClientControl:
         consumers: Consumers,
         offsets: ConsumerOffsets,
         store: MessageStore,
+        reads: WarmReads,
     ) -> None:
         self._broker_name = broker_name
         self._find_topic = find_topic
         self._consumers = consumers
         self._offsets = offsets
         self._store = store
+        self._reads = reads
 
     # -- offsets -------------------------------------------------------------------------------------------
 
     @serves(RequestCode.INVOKE_BROKER_TO_RESET_OFFSET)
-    def reset(self, peer: Peer, frame: Frame, header: ResetOffsetRequestHeader) -> Reply:
+    async def reset(self, peer: Peer, frame: Frame, header: ResetOffsetRequestHeader) -> Reply:
         """Tells every client of the group; the broker's own table follows when they commit."""
-        table = self._targets(header)
+        table = await self._targets(header)
         clients = self._reset_clients(header)
         told = ResetOffsetRequestHeader(
             topic=header.topic, group=header.group, timestamp=header.timestamp, is_force=False
@@ -86,7 +90,7 @@ class ClientControl:
             client.peer.push(Frame.request(RequestCode.RESET_CONSUMER_CLIENT_OFFSET, told, body))
         return Reply(body=ResetOffsetBody(offset_table=dict(table)).to_bytes())
 
-    def _targets(self, header: ResetOffsetRequestHeader) -> Mapping[MessageQueue, int]:
+    async def _targets(self, header: ResetOffsetRequestHeader) -> Mapping[MessageQueue, int]:
         config = self._find_topic(header.topic)
         if config is None:
             raise RequestRefused(
@@ -100,15 +104,18 @@ class ClientControl:
                 raise RequestRefused(
                     ResponseCode.SYSTEM_ERROR, f"THe consumer group <{header.group}> not exist"
                 )
-            found = self._offset_at(header.topic, queue_id, header.timestamp)
+            found = await self._offset_at(header.topic, queue_id, header.timestamp)
             queue = MessageQueue(topic=header.topic, broker_name=self._broker_name, queue_id=queue_id)
             table[queue] = reset_offset(kept, found, header.is_force)
         return table
 
-    def _offset_at(self, topic: str, queue_id: int, timestamp: int) -> int:
+    async def _offset_at(self, topic: str, queue_id: int, timestamp: int) -> int:
         if timestamp == QUEUE_END:
             return self._store.queue_offsets(topic, queue_id)[1]
-        return self._store.offset_by_time(topic, queue_id, timestamp)
+        return await self._reads.read(
+            lambda may_block: self._store.offset_by_time(topic, queue_id, timestamp, may_block),
+            SEARCH_ROUNDS_MAX,
+        )
 
     def _reset_clients(self, header: ResetOffsetRequestHeader) -> list[ClientConnection]:
         clients = list(self._consumers.members.of(header.group).values())
@@ -179,7 +186,9 @@ class ClientControl:
             place = decode_offset_message_id(header.msg_id or "")
         except MessageError as error:
             raise RequestRefused(ResponseCode.SYSTEM_ERROR, str(error)) from error
-        record = self._store.record_at(place.commit_log_offset)
+        record = await self._reads.read(
+            lambda may_block: self._store.record_at(place.commit_log_offset, may_block)
+        )
         fields = {**(frame.ext_fields or {}), "brokerName": self._broker_name}
         return await self._forward(client, header.consumer_group, frame, fields, record)
 

@@ -124,7 +124,7 @@ class ReadingSide:
                 statistics.get_rate,
             ),
             GroupRequests(settings.store, groups, offsets, self._group_deleted),
-            ClientControl(broker.broker_name, topics.get, consumers, offsets, store),
+            ClientControl(broker.broker_name, topics.get, consumers, offsets, store, reads),
             QueueEntries(store, consumers, filters, group_filters),
             self.runtime_info,
             statistics,

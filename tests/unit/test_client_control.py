@@ -97,6 +97,11 @@ class ConnectedCase(SynchronousTestCase):
         answer = self.ask(RequestCode.HEART_BEAT, body=beat.to_bytes(), version=version)
         self.assertEqual(answer.code, ResponseCode.SUCCESS)
 
+    def make_the_log_cold(self) -> str:
+        (log,) = (path for path in self.broker.disk.nodes if "commitlog/" in path)
+        self.broker.disk.cold.add(log)
+        return log
+
     def commit(self, offset: int) -> None:
         for queue_id in range(4):
             self.broker.parts.offsets.commit(GROUP, "Orders", queue_id, offset)
@@ -210,6 +215,15 @@ class ResetTests(ConnectedCase):
         self.assertEqual(ResetOffsetBody.from_bytes(frame.body).offset_table, table)
         self.assertEqual(self.broker.parts.offsets.query(GROUP, "Orders", 0), 4)
 
+    def test_times_that_are_not_in_memory_are_read_in_a_thread(self) -> None:
+        self.heartbeat()
+        self.commit(4)
+        log = self.make_the_log_cold()
+        queue = MessageQueue(topic="Orders", broker_name="broker-a", queue_id=0)
+        table = ResetOffsetBody.from_bytes(self.reset(timestamp=1).body).offset_table
+        self.assertEqual(table[queue], 0)
+        self.assertNotIn(log, self.broker.disk.cold)
+
     def test_only_force_moves_a_group_forward(self) -> None:
         self.heartbeat()
         self.commit(1)
@@ -296,6 +310,18 @@ class ForwardTests(ConnectedCase):
         self.assertEqual(asked.broker_name, "broker-a")
         self.assertIn(b"2", frame.body)
         self.assertEqual(frame.body, self.broker.parts.store.record_at(record.commit_log_offset))
+
+    def test_a_message_that_is_not_in_memory_is_read_in_a_thread(self) -> None:
+        self.heartbeat()
+        record = self.broker.records()[2]
+        log = self.make_the_log_cold()
+        header = ConsumeMessageDirectlyResultRequestHeader(
+            consumer_group=GROUP, client_id=CLIENT_ID, msg_id=record.offset_message_id
+        )
+        answer = self.ask(RequestCode.CONSUME_MESSAGE_DIRECTLY, header)
+        self.assertEqual(answer.code, ResponseCode.SUCCESS, answer.remark)
+        self.assertIn(record.body, self.client.asked.pop()[0].body)
+        self.assertNotIn(log, self.broker.disk.cold)
 
     def test_a_client_that_is_not_there_too_old_or_silent_is_named(self) -> None:
         header = GetConsumerRunningInfoRequestHeader(consumer_group=GROUP, client_id=CLIENT_ID)
