@@ -10,6 +10,7 @@ import enum
 import functools
 import struct
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import attrs
@@ -64,7 +65,8 @@ _SCAN_BYTES_MIN = 16_000
 _SCAN_ENTRIES_MAX = 32_000
 """However many messages a consumer asks for: a filter that matches nothing must not hold up all others."""
 _SPAN_BYTES_MAX = 1 << 20
-_SPAN_WASTE_MAX = 8
+_READ_COST_BYTES = 8 << 10
+"""A read of its own costs as much as reading so many bytes that nobody wants."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -77,6 +79,32 @@ class _Limits(NamedTuple):
 
     messages: int
     size_bytes: int
+
+
+class _Wanted(NamedTuple):
+    """Which of some entries are for a consumer, and how many were looked at for that."""
+
+    starts: list[int]
+    sizes: list[int]
+    looked_at: int
+
+
+def _wanted(fields: tuple[int, ...], matches: Matches, room: _Limits) -> _Wanted | None:
+    """The entries that match, up to the last one for which there is room, all at once.
+
+    None where that is not enough: an entry that is a filler or whose code stands elsewhere, or so many bytes
+    that they have to be counted one by one.
+    """
+    all_starts, all_sizes, codes = fields[::3], fields[1::3], fields[2::3]
+    if min(codes) <= EXT_ADDRESS_MAX or max(all_sizes) == FILLER_SIZE:
+        return None
+    flags = list(map(matches, codes))
+    starts, sizes = list(compress(all_starts, flags)), list(compress(all_sizes, flags))
+    looked_at = len(flags)
+    if len(starts) >= room.messages:
+        starts, sizes = starts[: room.messages], sizes[: room.messages]
+        looked_at = all_starts.index(starts[-1]) + 1
+    return _Wanted(starts, sizes, looked_at) if sum(sizes) <= room.size_bytes else None
 
 
 class Puller:
@@ -173,6 +201,17 @@ class Puller:
             fields = _unpack_entries(len(data) // QUEUE_ENTRY_BYTES)(data)
             if limits is None:
                 limits = self._limits(log_end - fields[0] > hot_bytes, max_count)
+            if matches is not None and log_min <= fields[0] and fields[-3] + fields[-2] <= log_end:
+                room = _Limits(limits.messages - len(starts), limits.size_bytes - wanted_bytes)
+                plain = _wanted(fields, matches, room)
+                if plain is not None:
+                    starts += plain.starts
+                    sizes += plain.sizes
+                    wanted_bytes += sum(plain.sizes)
+                    last_offset = fields[plain.looked_at * 3 - 3]
+                    at += plain.looked_at
+                    full = len(starts) >= limits.messages
+                    continue
             for index, code in enumerate(fields[2::3]):
                 start, size = fields[index * 3], fields[index * 3 + 1]
                 if starts and (len(starts) >= limits.messages or wanted_bytes + size > limits.size_bytes):
@@ -281,7 +320,7 @@ class Puller:
         if begin + span <= log.segments.end_of(begin):
             if span == total:
                 return log.read(begin, total, may_block)
-            if span <= min(total * _SPAN_WASTE_MAX, _SPAN_BYTES_MAX):
+            if span <= min(total + len(starts) * _READ_COST_BYTES, _SPAN_BYTES_MAX):
                 data = log.read(begin, span, may_block)
                 return b"".join(
                     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -348,3 +349,23 @@ class GetTests(StoreCase):
         self.assertEqual(len(self.store.record_at(large.commit_log_offset)), large.size)
         for offset in (-1, small.size - 1, 1, self.store.written_to, 1 << 40):
             self.assertRaises(StoreError, self.store.record_at, offset)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300)), min_size=1, max_size=200),
+        st.sets(st.integers(0, 2)),
+        st.integers(1, 40),
+        st.integers(200, 20_000),
+    )
+    def test_entries_that_are_looked_at_together_give_what_each_alone_gives(
+        self, sent: list[tuple[int, int]], wanted: set[int], count: int, most_bytes: int
+    ) -> None:
+        store = open_store(MemoryDisk(), max_transfer_bytes_on_message_in_memory=most_bytes)
+        store.append_all([message("T", 0, b"x" * size, tags_code=code) for code, size in sent], NOW)
+        at = 0
+        while at < len(sent):
+            together = store.get_messages("T", 0, at, count, wanted.__contains__)
+            with mock.patch("rocketmq_tx.store.pull._wanted", return_value=None):
+                alone = store.get_messages("T", 0, at, count, wanted.__contains__)
+            self.assertEqual(together, alone)
+            at = together.next_offset
