@@ -6,7 +6,7 @@ is being answered:
 
     asked, asked, asked ... until OUTSTANDING_MAX are out    then nothing, until answers come
     an answer                                                room for another one
-    silence for SILENCE_S                                    what is out is taken for lost, the window shrinks
+    silence for SILENCE_S                                    what is out is taken for lost, fewer may be out
     an answer after that                                     it grows again
 """
 
@@ -18,7 +18,8 @@ OUTSTANDING_MAX = 500
 """A quarter of what waits at most in a Java client (checkRequestHoldMax)."""
 SILENCE_S = 30.0
 """Who has not answered anything for so long has perhaps got nothing, or dropped it."""
-_SHRINK = 10
+SILENT_MAX = 50
+"""So many are asked of it until it answers again: enough for what is open to come to its end."""
 
 
 @attrs.define
@@ -48,7 +49,7 @@ class CheckWindow:
             return []
         lost = list(self._out)
         self._out.clear()
-        self.limit = max(1, self.limit // _SHRINK)
+        self.limit = SILENT_MAX
         return lost
 
     def asked(self, half_queue_offset: int, now_s: float) -> None:

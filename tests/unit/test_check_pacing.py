@@ -128,6 +128,18 @@ class PacingTests(SynchronousTestCase):
         self.answer(peer, OUTSTANDING_MAX)
         self.assertEqual((peer.asked, self.bench.open_keys()), ([], []))
 
+    def test_a_group_that_never_answers_comes_to_its_end_all_the_same(self) -> None:
+        peer = self.bench.connect()
+        self.send_many(OUTSTANDING_MAX + 100)
+        minutes = 0
+        while self.bench.open_keys():
+            self.bench.advance(60)
+            peer.asked.clear()
+            minutes += 1
+        self.assertLess(minutes, 30)
+        self.assertEqual(len(self.bench.given_up()), OUTSTANDING_MAX + 100)
+        self.assertEqual(self.bench.log.figures.checks, 3 * (OUTSTANDING_MAX + 100))
+
     def test_a_stop_ends_it(self) -> None:
         peer = self.bench.connect()
         self.send_many(OUTSTANDING_MAX + 100)
