@@ -3,8 +3,8 @@
     python -m benchmarks.transaction_round [--finished 1000000] [--open 100] [--rounds 9]
 
 In this process, with a store in a temporary folder: no sockets. The open ones are sent first, so that all
-finished ones stand behind them in the half topic; their producer answers UNKNOWN. Printed are milliseconds and
-bytes of the log read, a round, and what a restart reads and takes before and after a round.
+finished ones stand behind them in the half topic; their producer answers UNKNOWN. Printed are milliseconds
+and bytes of the log read, a round, and what a restart reads and takes before and after a round.
 """
 
 from __future__ import annotations
