@@ -193,5 +193,6 @@ class JavaConsumer:
         wait_until(lambda: self.lag() == 0, f"{self.name} has committed everything", timeout_s)
         return self.received()
 
-    def stop(self) -> None:
-        self.client.call("stop_consumer", consumer=self.name)
+    def stop(self) -> list[dict[str, Any]]:
+        """All messages that it has received in its life."""
+        return list(self.client.call("stop_consumer", consumer=self.name)["messages"])

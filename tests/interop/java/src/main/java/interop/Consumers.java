@@ -108,10 +108,14 @@ final class Consumers {
         }
     }
 
-    JSONObject stop(JSONObject command) {
-        running(command).consumer.shutdown();
+    /** Answers everything that it has received in its life. */
+    JSONObject stop(JSONObject command) throws Exception {
+        Running running = running(command);
+        running.consumer.shutdown();
         byName.remove(command.getString("consumer"));
-        return new JSONObject();
+        JSONArray messages = new JSONArray();
+        messages.addAll(running.await(0, 0));
+        return new JSONObject().fluentPut("messages", messages);
     }
 
     void stopAll() {
