@@ -83,6 +83,11 @@ def walk(
                 break
 
 
+def record_behind(log: CommitLog, end: int) -> int | None:
+    """Where a whole record begins behind the end to which a walk came, which took it for too old."""
+    return _next_whole(log, end, 0) if log.segments.has(end) else None
+
+
 def _next_whole(log: CommitLog, position: int, not_before_ms: int) -> int | None:
     """Where the next whole record begins: within some megabytes, or at the start of the next segment."""
     segment_end = log.segments.end_of(position)

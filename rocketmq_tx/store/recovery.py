@@ -18,7 +18,7 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
 from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
-from rocketmq_tx.store.log_walk import PlainFrom, Step, walk
+from rocketmq_tx.store.log_walk import PlainFrom, Step, record_behind, walk
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, RECORD_WORK, OpeningProgress
 from rocketmq_tx.store.plain_records import PlainRecords
@@ -129,6 +129,12 @@ class Recovery:
             report.warnings.append(
                 f"by the checkpoint the log was on the device up to {claim.dispatched_to}, "
                 f"but it ends at {end}: the messages in between are lost"
+            )
+        behind = None if report.clean else record_behind(log, end)
+        if behind is not None:
+            report.warnings.append(
+                f"the log ends at {end}; what stands behind, from {behind} on, is older and is cut off:"
+                " left over from before an earlier cut, or stored after the clock had been set back"
             )
         log.set_end(end)
         if report.clean:

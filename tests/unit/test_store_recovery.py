@@ -221,6 +221,10 @@ class LogTests(RecoveryCase):
         store, report = self.open(image)
         self.assertEqual(report.log_end_offset, end)
         self.assertEqual(self.numbers(store), list(range(6)))
+        (line,) = self.notices
+        self.assertIn(f"the log ends at {end}; what stands behind, from ", line)
+        self.open(image.after_kill())
+        self.assertEqual(self.notices, [])
 
     def test_plain_records_and_others_are_entered_in_the_order_of_the_log(self) -> None:
         """The first of a queue, those without keys, of a transaction, and damaged ones are not plain."""
