@@ -28,6 +28,8 @@ from rocketmq_tx.runtime.periodic import Periodic
 
 AGAIN_S = 0.25
 """After a round that could not do what it wanted, whatever is heard meanwhile."""
+LONG_AGAIN_S = 3.0
+"""After one in which this broker could not take its role: a port that is taken, a disk that is full."""
 LOOK_S = 1.0
 """How often is looked whether a member lags, or has caught up."""
 LAST_WAIT_S = 1.0
@@ -109,6 +111,7 @@ class AutomaticFailover(Service):
         self._retry: Any = None
         self._last_problem: str | None = None
         self._stopping = False
+        self._pause_s = AGAIN_S
         self._periodic = [
             Periodic(reactor, LOOK_S, replicas.look, "look at the members in sync"),
             Periodic(reactor, SAFETY_S, self.changed, "look at the agreed state"),
@@ -178,7 +181,8 @@ class AutomaticFailover(Service):
         if not self.running:
             return
         if not is_well:
-            self._retry = self._reactor.callLater(AGAIN_S, self._try_again)
+            self._retry = self._reactor.callLater(self._pause_s, self._try_again)
+            self._pause_s = AGAIN_S
         elif self._again:
             self._reactor.callLater(0, self.changed)
 
@@ -189,6 +193,8 @@ class AutomaticFailover(Service):
     def _failed(self, failure: Any) -> bool:
         if not self.running:
             return True
+        if not failure.check(CoordinationError):
+            self._pause_s = LONG_AGAIN_S
         if failure.check(RocketMQError):
             self._say(str(failure.value))
         else:

@@ -23,13 +23,14 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 from kazoo.retry import KazooRetry
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from rocketmq_tx.errors import CoordinationError, StateChanged
 from rocketmq_tx.failover.coordinator import Changed, ICoordinator
 from rocketmq_tx.failover.election import Session
+from rocketmq_tx.runtime.services import within
+from rocketmq_tx.runtime.threads import OwnThread
 
 _SESSIONS = {
     KazooState.CONNECTED: Session.CONNECTED,
@@ -39,6 +40,7 @@ _SESSIONS = {
 LONGEST_PAUSE_S = 1.0
 """Between attempts to connect: a slave must not take over late because it was away from ZooKeeper."""
 FIRST_WAIT_S = 3.0
+CLOSE_S = 1.5
 NO_CONNECTION = "no connection to ZooKeeper: hosts={hosts}"
 
 
@@ -201,14 +203,14 @@ class ZooKeeperCoordinator:
             raise StateChanged(f"{self._state_path} has another version than {version}") from error
         return int(stat.version)
 
-    def close(self) -> Deferred[None]:
+    def close(self) -> Deferred[Any]:
         self._closed = True
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
         self.session = Session.LOST
-        # stop() joins kazoo's threads
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._stop)
+        # stop() joins kazoo's threads, and with a frozen server that takes long: then it is left to itself
+        return within(self._reactor, OwnThread(self._reactor, "zookeeper").run(self._stop), CLOSE_S)
 
     def _stop(self) -> None:
         self._client.stop()

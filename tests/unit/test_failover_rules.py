@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -225,3 +228,13 @@ class GreetingTests(SynchronousTestCase):
         self.assertEqual([tuple(piece) for piece in pieces], [(5, b"ab")])
         self.assertEqual(decoder.watermark, 9)
         self.assertRaises(FrameError, PieceDecoder().feed, data)
+
+
+class StartTests(SynchronousTestCase):
+    def test_what_only_autoFailover_needs_is_not_imported_without_it(self) -> None:
+        program = (
+            "import sys, rocketmq_tx.broker.service;"
+            "sys.exit(any(name.startswith('kazoo') or name == 'rocketmq_tx.failover.automatic'"
+            " for name in sys.modules))"
+        )
+        self.assertEqual(subprocess.run([sys.executable, "-c", program], check=False).returncode, 0)
