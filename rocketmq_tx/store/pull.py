@@ -320,7 +320,9 @@ class Puller:
         if begin + span <= log.segments.end_of(begin):
             if span == total:
                 return log.read(begin, total, may_block)
-            if span <= min(total + len(starts) * _READ_COST_BYTES, _SPAN_BYTES_MAX):
+            is_near = span <= min(total + len(starts) * _READ_COST_BYTES, _SPAN_BYTES_MAX)
+            # Where numbers were damaged, a queue need not be in the order of the log.
+            if is_near and min(starts) == begin and max(starts) == starts[-1]:
                 data = log.read(begin, span, may_block)
                 return b"".join(
                     [
