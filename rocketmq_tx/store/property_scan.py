@@ -111,11 +111,14 @@ class PropertyScan:
     def _span(self, entries: Sequence[tuple[int, int, int]]) -> tuple[int, bytes]:
         """Where the records of all entries begin, and their bytes; none unless they lie close together."""
         log = self._log
-        begin = entries[0][0]
-        end = entries[-1][0] + entries[-1][1]
+        starts = [start for start, _, _ in entries]
+        begin = starts[0]
+        end = starts[-1] + entries[-1][1]
         most = min(_SPAN_BYTES_MAX, _SPAN_WASTE_MAX * sum([size for _, size, _ in entries]))
         is_ours = begin >= max(log.trusted_from, log.min_offset) and end <= log.written_to
-        if not is_ours or not 0 < end - begin <= most or end > log.segments.end_of(begin):
+        # where numbers were damaged, a queue need not be in the order of the log
+        in_order = min(starts) == begin and max(starts) == starts[-1]
+        if not (is_ours and in_order and 0 < end - begin <= most and end <= log.segments.end_of(begin)):
             return begin, b""
         return begin, log.read(begin, end - begin, self._may_block)
 

@@ -16,7 +16,10 @@ from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
 from rocketmq_tx.store.plain_records import PlainRecords
+from rocketmq_tx.store.repair import plan_repair
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+from rocketmq_tx.store.store_files import IndexSize, StoreFiles
+from rocketmq_tx.store.verify import verify
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
 
@@ -138,6 +141,12 @@ class LogTests(RecoveryCase):
             self.assertEqual(self.numbers(store), list(range(10)))
             self.assertEqual(len(self.notices), 1)
             self.assertIn("the checkpoint is that of another store", self.notices[0])
+            strange_image = self.disk.after_kill()
+            strange_image.put("/store/checkpoint", strange)
+            report = verify(StoreFiles(strange_image, "/store", index_size=IndexSize(500, 2000)))
+            self.assertTrue(report.is_clean)
+            self.assertIn("that of another store", report.findings.kept[0].sentence)
+            self.assertEqual(plan_repair(strange_image, "/store", [LOG[:-1]], SEGMENT).actions, [])
             store.close(NOW)
             self.open(image)
             self.assertEqual(self.notices, [])
@@ -407,6 +416,9 @@ class QueueTests(RecoveryCase):
             image.spoil(segment(0), at, bytes([1 ^ bit]))
             again, _ = self.open(image)
             self.assertLessEqual({0, 2, 3, 4, 5, 6, 7, 8} - {1 ^ bit}, set(self.numbers(again)), bit)
+            everything = again.get_messages("T", 0, 0, 32)
+            filtered = again.get_messages("T", 0, 0, 32, wants=lambda properties: True)
+            self.assertEqual(decode_records(filtered.body), decode_records(everything.body), bit)
 
 
 class SegmentTests(SynchronousTestCase):
