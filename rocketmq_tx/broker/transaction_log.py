@@ -129,16 +129,12 @@ class TransactionLog:
         return len(done)
 
     def op_messages(self, transaction: OpenTransaction, now_ms: int) -> list[NewMessage]:
-        """Ends every copy of it that somebody who begins at the offsets that were kept would meet.
+        """Ends every copy of it that is known: those from where this broker began to read.
 
-        We need one of them only; Apache, which may take this store over, asks about each on its own.
+        We need one of them only; Apache, which may take this store over, asks about each on its own, and
+        after a kill it begins at offsets that were written a while ago.
         """
-        *older, newest = transaction.copies
-        ops = [op_message(newest, self.broker_host, now_ms)]
-        if older:
-            kept = self._offsets.query(_GROUP, *HALF)
-            ops += [op_message(copy, self.broker_host, now_ms) for copy in reversed(older) if copy >= kept]
-        return ops
+        return [op_message(copy, self.broker_host, now_ms) for copy in reversed(transaction.copies)]
 
     def _halves_stored(self, messages: Sequence[NewMessage], placed: Sequence[Placed], now_ms: int) -> None:
         table, outline_of = self._table, self._outlines.of
