@@ -38,6 +38,14 @@ class JsonFileTests(SynchronousTestCase):
         self.assertEqual(self.disk.content(PATH + ".bak"), b"[1]")
         self.assertEqual(self.notices, [])
 
+    def test_a_removed_file_leaves_nothing_that_stands_in_for_it(self) -> None:
+        self.file.remove()
+        self.file.save(b"[1]")
+        self.file.save(b"[2]")
+        self.file.remove()
+        self.assertIsNone(self.load())
+        self.assertEqual(self.disk.names("/store/config"), [])
+
     def test_the_bak_stands_in_for_what_cannot_be_read(self) -> None:
         self.file.save(b"[1]")
         self.file.save(b"[2]")
