@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rocketmq_tx.protocol.message import BLANK_MAGIC
-from rocketmq_tx.store.checkpoint import read_checkpoint
+from rocketmq_tx.store.checkpoint import Claim, read_checkpoint
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.layouts import BLANK
 from rocketmq_tx.store.lock_file import lock_store
+from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
 from rocketmq_tx.store.segments import segment_name, segment_starts
 
 ASIDE = "set-aside"
@@ -86,7 +87,7 @@ def plan_repair(disk: Disk, root: str, log_directories: Sequence[str], configure
     end = max(kept, default=-size) + size
     checkpoint = read_checkpoint(disk, f"{root}/checkpoint")
     claim = checkpoint.claim
-    if claim is not None and claim.dispatched_to > end:
+    if claim is not None and claim.dispatched_to > end and not _is_strange(disk, claim, kept):
         reason = f"it tells of messages up to {claim.dispatched_to}, and the commit log ends at {end}"
         actions.append(Action(Step.SET_ASIDE, f"{root}/checkpoint", reason))
         lost.append((end, claim.dispatched_to))
@@ -95,6 +96,13 @@ def plan_repair(disk: Disk, root: str, log_directories: Sequence[str], configure
             Action(Step.SET_ASIDE, f"{root}/checkpoint", "it tells of messages, and there is no log")
         )
     return RepairPlan(root, size, actions, lost)
+
+
+def _is_strange(disk: Disk, claim: Claim, kept: Mapping[int, _Found]) -> bool:
+    """Whether the checkpoint is that of another store: a start leaves it out by itself."""
+    files = (kept[mark.offset] for mark in claim.marks if mark.offset in kept)
+    heads = ((file.start, disk.open(file.path).pread(MARK_BYTES, 0)) for file in files)
+    return origin_of(claim.marks, heads) is Origin.OTHER
 
 
 def _segment_size(found: Sequence[_Found], configured_size: int) -> int:

@@ -12,6 +12,7 @@ import attrs
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.checkpoint import Checkpoint
 from rocketmq_tx.store.findings import Findings
+from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
 from rocketmq_tx.store.log_scan import LogScan
 from rocketmq_tx.store.log_walk import Step
 from rocketmq_tx.store.records import RecordFacts, Verdict, facts
@@ -71,7 +72,7 @@ class StoreVerifier:
         self._files = files
         self._progress = progress
         self._findings = Findings(most_findings)
-        self._checkpoint = files.checkpoint()
+        self._checkpoint = self._own_checkpoint()
         settled = Settled(self._checkpoint, files.crashed)
         self._tables = Tables(files, self._findings)
         self._queues = QueueVerifier(files, self._findings, settled.in_queues, self._tables.topics)
@@ -147,6 +148,21 @@ class StoreVerifier:
                 self._findings.damage(
                     f"{segment.path} has {segment.size} bytes instead of {files.segment_bytes}"
                 )
+
+    def _own_checkpoint(self) -> Checkpoint:
+        """The checkpoint; an empty one when it was copied from another store: it vouches for nothing here."""
+        files, checkpoint = self._files, self._files.checkpoint()
+        marks = checkpoint.claim.marks if checkpoint.claim is not None else ()
+        wanted = {mark.offset for mark in marks}
+        heads = (
+            (segment.start, files.files.open(segment.path).pread(MARK_BYTES, 0))
+            for segment in files.log
+            if segment.start in wanted
+        )
+        if origin_of(marks, heads) is not Origin.OTHER:
+            return checkpoint
+        self._findings.note("the checkpoint is that of another store, whose log begins with other records")
+        return Checkpoint()
 
     def _look_at_checkpoint(self, log_end: int) -> None:
         checkpoint = self._checkpoint

@@ -164,7 +164,54 @@ class UnusableDiskTests(DiskCase):
 
 
 class MissingSegmentTests(DiskCase):
-    """Row 16: a segment in the middle is gone."""
+    """Row 16: segments that are gone, of a wrong size, or somebody else's."""
+
+    def stopped(self) -> Path:
+        """The folder of a log of five segments, whose broker has ended in order."""
+        self.server = self.broker(**{**SMALL_FILES, "mappedFileSizeCommitLog": 1 << 20})
+        with self.client(self.server) as client:
+            self.sent(client, 80)
+        self.server.process.stop()
+        return self.server.process.folder / "store" / "commitlog"
+
+    def refused(self) -> str:
+        """What a start says that ends with exit code 1 and without a trace."""
+        self.server.process.start()
+        wait_until(lambda: not self.server.process.is_running, "the broker has ended")
+        self.assertEqual(self.server.process.exit_code, 1)
+        return self.server.process.output()
+
+    def test_the_last_segment_gone_is_refused_until_it_is_back(self) -> None:
+        log = self.stopped()
+        last = sorted(log.iterdir())[-1]
+        last.rename(log.parent / "elsewhere")
+        self.assertIn("files are missing", self.refused())
+        (log.parent / "elsewhere").rename(last)
+        self.server.start()
+        self.assertEqual(self.pulled(self.client(self.server)), self.acknowledged)
+
+    def test_the_first_segment_gone_is_told_and_the_others_are_served(self) -> None:
+        log = self.stopped()
+        (log / f"{0:020d}").unlink()
+        self.server.start()
+        self.assertEqual(len(self.server.lines("the first files of the commit log", "were removed")), 1)
+        with self.client(self.server) as client:
+            moved = client.pull(0)
+            self.assertEqual(moved.code, ResponseCode.PULL_OFFSET_MOVED)
+            first = int((moved.ext_fields or {})["nextBeginOffset"])
+            (record, *_) = decode_records(client.pull(first).body, check_crc=True)
+        self.assertEqual(record.body, self.acknowledged[first])
+
+    def test_a_segment_too_long_and_a_foreign_file_are_refused_by_name(self) -> None:
+        log = self.stopped()
+        os.truncate(log / f"{1 << 20:020d}", (1 << 20) + 5)
+        self.assertIn(f"{1 << 20:020d}", self.refused())
+        os.truncate(log / f"{1 << 20:020d}", 1 << 20)
+        (log / f"{12345:020d}").write_bytes(b"somebody's")
+        self.assertIn(f"{12345:020d}", self.refused())
+        (log / f"{12345:020d}").rename(log / "somebodys")
+        self.server.start()
+        self.assertEqual(self.pulled(self.client(self.server)), self.acknowledged)
 
     def test_the_start_is_refused_with_its_place_until_the_store_is_repaired(self) -> None:
         server = self.broker(**{**SMALL_FILES, "mappedFileSizeCommitLog": 1 << 20})

@@ -83,6 +83,7 @@ class PowerCutTests(ImageCase):
                     except BaseException:
                         print(f"ROCKETMQ_TX_SEED={SEED}: workload {SEED + seed}, step {step}, cut {cut}")
                         raise
+        print(f"{images} images of power cuts, {seed} workloads, ROCKETMQ_TX_SEED={SEED}")
 
     def stages(self, seed: int) -> Iterator[tuple[int, Workload]]:
         """The workload after each of its steps."""
