@@ -43,7 +43,15 @@ def main() -> int:
         wanted = [BY_NAME[name] for name in options.scenario or BY_NAME]
         with tempfile.TemporaryDirectory(prefix="bench-stores-") as temporary:
             stores = options.stores or Path(temporary)
-            how = Options(sides, options.rounds, options.seconds, options.warm_up, options.messages, stores)
+            how = Options(
+                sides,
+                options.rounds,
+                options.seconds,
+                options.warm_up,
+                options.messages,
+                options.attempts,
+                stores,
+            )
             for result in run(wanted, how, lambda line: print(line, flush=True)):
                 save(options.out, result)
                 write_report(options.out)
@@ -77,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=5.0, help="of one round on one side")
     parser.add_argument("--warm-up", type=float, default=60.0, metavar="SECONDS", help="of Apache, by group")
     parser.add_argument("--messages", type=int, default=10_000_000, help="of the scenarios about many")
+    parser.add_argument("--attempts", type=int, default=2, help="at a round, while others use the machine")
     parser.add_argument("--stores", type=Path, help="folder in which big stores are kept for the next run")
     parser.add_argument("--only", choices=SIDES, help="one side alone")
     parser.add_argument("--report", action="store_true", help="nothing is run: table and picture again")

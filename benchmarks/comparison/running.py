@@ -20,7 +20,6 @@ OURS_WARM_UP_S = 5.0
 """Enough for what has no JIT: connections, caches, the first files."""
 OTHERS_MAX = 0.15
 """Cores that other processes may keep busy during a round; with more it is measured again."""
-ATTEMPTS = 2
 REST_S = 0.3
 """Between two turns: what a server still does behind the answers is over."""
 
@@ -32,6 +31,7 @@ class Options:
     seconds: float
     warm_up_s: float
     messages: int
+    attempts: int
     stores: Path
 
 
@@ -72,7 +72,7 @@ def _run_scenario(
         order = list(options.sides) if number % 2 else list(reversed(options.sides))
         for name in order:
             turn = Turn(name, number, options.seconds, stage, sides.get(name), options.messages)
-            sample = _undisturbed(scenario, turn, say)
+            sample = _undisturbed(scenario, turn, options.attempts, say)
             say(f"{scenario.name} {number or 'not counted'} {name}: {_shown(sample)}")
             if number:
                 rounds[name].append(sample)
@@ -81,9 +81,9 @@ def _run_scenario(
     return Result(scenario.name, rounds, facts)
 
 
-def _undisturbed(scenario: Scenario, turn: Turn, say: Callable[[str], None]) -> Sample:
+def _undisturbed(scenario: Scenario, turn: Turn, attempts: int, say: Callable[[str], None]) -> Sample:
     """A round during which others left the processors alone; the last of a few attempts at worst."""
-    for attempt in range(1 if scenario.once or not turn.number else ATTEMPTS):
+    for attempt in range(1 if scenario.once or not turn.number else attempts):
         sample, others = machine.cores_used_by_others(lambda: scenario.measure(turn))
         if others <= OTHERS_MAX:
             break
