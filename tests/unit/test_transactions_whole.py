@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.bodies import ConsumeStats, OpenTransactionList, TopicStatsTable
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
@@ -108,3 +109,29 @@ class WholeBrokerTests(SynchronousTestCase):
                 remark = "the broker[127.0.0.1] sending transaction message is forbidden"
                 self.assertEqual(answer.remark, remark)
         self.assertEqual(len(self.broker.records("RMQ_SYS_TRANS_HALF_TOPIC")), 2)
+
+    def test_retention_waits_until_open_transactions_have_a_copy_further_on(self) -> None:
+        transactions = self.broker.parts.transactions
+        (service,) = transactions.services()
+        service.startService()
+        self.send_half()
+        end = self.broker.parts.store.written_to
+        released = self.broker.parts.store_service.retention.before_deletion(end)
+        self.broker.pass_time(1)
+        self.successResultOf(released)
+        (open_one,) = transactions.log.table
+        self.assertGreaterEqual(open_one.newest.commit_log_offset, end)
+        self.assertGreaterEqual(self.broker.parts.store.flushed_to, self.broker.parts.store.written_to)
+        self.successResultOf(service.stopService())
+
+    def test_a_change_of_role_reaches_transactions(self) -> None:
+        transactions = self.broker.parts.transactions
+        (service,) = transactions.services()
+        service.startService()
+        self.broker.settings.store.broker_role = BrokerRole.SLAVE
+        transactions.role_changed()
+        self.assertFalse(transactions.log.is_loaded)
+        self.broker.settings.store.broker_role = BrokerRole.ASYNC_MASTER
+        transactions.role_changed()
+        self.assertTrue(transactions.log.is_loaded)
+        self.successResultOf(service.stopService())
