@@ -92,6 +92,7 @@ class FailoverSide:
             lambda: replication.master_address,
             lambda: self._word,
             replication.take_tables,
+            replication.comparison.common_to,
             reactor,
         )
         self._asking = Periodic(

@@ -90,12 +90,12 @@ class ReplicationSide:
         self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
         self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
         self._sync = SlaveSync(topics, groups, offsets, delays, caller, reactor)
-        self._comparison = LogComparison(store, config, caller, now_ms, cut)
+        self.comparison = LogComparison(store, config, caller, now_ms, cut)
         self._follower = Follower(
             store,
             config,
             flushes,
-            self._comparison,
+            self.comparison,
             self._append,
             registration.register_all,
             reactor,
@@ -152,7 +152,7 @@ class ReplicationSide:
 
     def before_following(self, wrap: Callable[[LogComparison], Comparison]) -> None:
         """Puts something before the comparison of logs."""
-        self._follower.comparison = wrap(self._comparison)
+        self._follower.comparison = wrap(self.comparison)
 
     def handlers(self) -> list[object]:
         return [self._digests]

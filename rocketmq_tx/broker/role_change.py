@@ -181,6 +181,14 @@ class RoleChange:
         self._take_role()
         self._tell_observers()
 
+    def note_handing_over(self, address: str | None) -> None:
+        """A master makes room for the slave at `host:port`, which a start does not forget; StoreError.
+
+        None: that one has not taken over, or this broker is none any more.
+        """
+        if address != self.standing.handing_over_to:
+            self._stand(handing_over_to=address)
+
     def note_master_role(self, master_role: BrokerRole) -> None:
         """A slave's master says which kind of master it is; in memory only."""
         self.standing = attrs.evolve(self.standing, master_role=master_role)
@@ -264,7 +272,11 @@ class RoleChange:
         await self._link.follow()
 
     def _step_down(self, broker_id: int) -> None:
-        slave: dict[str, Any] = {"broker_role": BrokerRole.SLAVE, "broker_id": broker_id}
+        slave: dict[str, Any] = {
+            "broker_role": BrokerRole.SLAVE,
+            "broker_id": broker_id,
+            "handing_over_to": None,
+        }
         try:
             self._stand(**slave)
         except StoreError as error:

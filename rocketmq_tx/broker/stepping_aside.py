@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.set_members import members_of_set
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.errors import RemotingError, RequestRefused
+from rocketmq_tx.errors import RemotingError, RequestRefused, StoreError
 from rocketmq_tx.failover.state import BrokerState, ask_state
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.headers import (
@@ -70,6 +70,7 @@ class SteppingAside(Service):
         self._held_for: str | None = None
         self._holding: IDelayedCall | None = None
         self._again = Periodic(reactor, AGAIN_S, self._look, "another master")
+        roles.observers.append(self._role_changed)
 
     # -- at the start ----------------------------------------------------------------------------------------
 
@@ -78,6 +79,9 @@ class SteppingAside(Service):
         super().startService()
         if not self._roles.is_master:
             return None
+        promised_to = self._roles.standing.handing_over_to
+        if promised_to is not None:
+            self._hold(promised_to, 0.0)
         first = self._look()
         self._again.startService()
         return within(self._reactor, first, START_WAIT_S)
@@ -116,7 +120,6 @@ class SteppingAside(Service):
             await self._roles.demote(address, state.history.number)
         except RequestRefused:
             return False  # meanwhile it is none
-        self._release()
         return True
 
     def _is_newer_master(self, state: BrokerState) -> bool:
@@ -162,7 +165,11 @@ class SteppingAside(Service):
             problem = f"it is handing over to {self._held_for}"
         if problem is not None:
             raise RequestRefused(ResponseCode.SYSTEM_ERROR, problem)
-        self._hold(address)
+        try:
+            self._roles.note_handing_over(address)
+        except StoreError as error:
+            raise RequestRefused(ResponseCode.SYSTEM_ERROR, str(error)) from error
+        self._hold(address, HOLD_S)
         self._log.info(
             "handing over: to={address} epoch={epoch} log_end={end}",
             address=address,
@@ -173,11 +180,11 @@ class SteppingAside(Service):
 
     # -- holding ---------------------------------------------------------------------------------------------
 
-    def _hold(self, address: str) -> None:
+    def _hold(self, address: str, ask_after_s: float) -> None:
         self._end_holding()
         self._held_for = address
         self._store.refuse(HANDING_OVER, f"This master is handing over to {address}.")
-        self._holding = self._reactor.callLater(HOLD_S, self._held_for_long)
+        self._holding = self._reactor.callLater(ask_after_s, self._held_for_long)
 
     def _held_for_long(self) -> None:
         """It may have become master without saying so: then following it is right, and going on is wrong."""
@@ -192,8 +199,10 @@ class SteppingAside(Service):
             state = await ask_state(self._caller, address)
         except RemotingError as problem:
             self._log.warn(
-                "still taking no message: the slave that wanted to take over does not say whether it has:"
-                " {problem}",
+                "no message is taken: this master was handing over to {address}, which does not say whether"
+                " it has taken over: {problem}. If it never comes back, stop this broker, remove"
+                " handingOverTo from config/epochs.json, and start it",
+                address=address,
                 problem=problem,
             )
             if self.running and self._held_for == address:
@@ -204,7 +213,17 @@ class SteppingAside(Service):
         else:
             await self.consider(address)
 
+    def _role_changed(self) -> None:
+        """A slave takes what its master sends; that it takes no message of its own, its role says."""
+        if not self._roles.is_master:
+            self._release()
+
     def _release(self) -> None:
+        if self._roles.is_used:
+            try:
+                self._roles.note_handing_over(None)
+            except StoreError as error:
+                self._log.warn("that nobody is handed over to cannot be written: {error}", error=error)
         self._end_holding()
         self._held_for = None
         self._store.accept(HANDING_OVER)

@@ -6,7 +6,7 @@ who is there -> judge -> HAND_OVER to the master -> caught up, tables taken -> p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -54,6 +54,8 @@ class Survey:
     mine: BrokerState
     members: dict[str, BrokerState | None]
     master_address: str | None
+    rival: str | None
+    """Who does not answer, is registered as the master, and is not the one followed here."""
 
     @property
     def master(self) -> BrokerState | None:
@@ -96,7 +98,7 @@ def _shown(state: BrokerState | None) -> dict[str, object]:
 class Takeover:
     """Serves PROMOTE. `master_address` is who is followed, `told` what that one said last of itself.
 
-    `take_tables` asks the master for its tables once more.
+    `take_tables` asks the master for its tables once more; `common_to` compares logs: see `LogComparison`.
     """
 
     _log = Logger()
@@ -112,6 +114,7 @@ class Takeover:
         master_address: Callable[[], str | None],
         told: Callable[[], BrokerState | None],
         take_tables: Callable[[], Deferred[None]],
+        common_to: Callable[[str, int], Coroutine[Any, Any, int]],
         reactor: Any,
     ) -> None:
         self._settings = settings
@@ -123,6 +126,7 @@ class Takeover:
         self._master_address = master_address
         self._told = told
         self._take_tables = take_tables
+        self._common_to = common_to
         self._reactor = reactor
         self._is_busy = False
 
@@ -145,30 +149,34 @@ class Takeover:
 
     async def _promote(self, header: PromoteRequestHeader) -> Reply:
         survey = await self._survey()
-        judgement = judge(survey.mine, survey.master, self._told(), survey.others)
+        judgement = judge(survey.mine, survey.master, self._told(), survey.others, survey.rival)
         answer = PromoteResponseHeader(
             verdict=judgement.verdict.name, reason=judgement.reason, epoch=survey.next_epoch
         )
         if not header.only_ask:
             if judgement.needs_force and not header.force:
                 raise _refused(judgement.reason)
-            await self._take_over(survey, judgement, survey.next_epoch)
+            await self._take_over(survey, judgement, survey.next_epoch, header.force)
         return Reply(header=answer, body=survey.to_body())
 
     async def _survey(self) -> Survey:
         mine = self._own_state()
         known = await members_of_set(self._caller, self._name_servers(), self._settings.broker) or {}
         masters = [address for address, broker_id in known.items() if broker_id == MASTER_ID]
-        master_address = self._master_address() or next(iter(masters), None)
+        registered = next(iter(masters), None)
+        master_address = self._master_address() or registered
         addresses = dict.fromkeys([*([master_address] if master_address else []), *known])
         addresses.pop(mine.address, None)
         asked = {
             address: Deferred.fromCoroutine(ask_state(self._caller, address)).addErrback(_no_answer)
             for address in addresses
         }
-        return Survey(mine, {address: await answer for address, answer in asked.items()}, master_address)
+        members = {address: await answer for address, answer in asked.items()}
+        is_silent = registered in members and members[registered] is None
+        rival = registered if is_silent and registered != master_address else None
+        return Survey(mine, members, master_address, rival)
 
-    async def _take_over(self, survey: Survey, judgement: Judgement, epoch: int) -> None:
+    async def _take_over(self, survey: Survey, judgement: Judgement, epoch: int, force: bool) -> None:
         self._log.info(
             "taking over: epoch={epoch} verdict={verdict} because={reason}",
             epoch=epoch,
@@ -177,7 +185,7 @@ class Takeover:
         )
         master = survey.master_address if judgement.verdict is Verdict.HAND_OVER else None
         if master is not None:
-            await self._hand_over(master, epoch)
+            await self._hand_over(master, epoch, force)
         try:
             await self._roles.promote(epoch)
         except RocketMQError as error:
@@ -187,11 +195,14 @@ class Takeover:
         for address in survey.members:
             Deferred.fromCoroutine(self._tell(address, epoch))
 
-    async def _hand_over(self, master: str, epoch: int) -> None:
+    async def _hand_over(self, master: str, epoch: int, force: bool) -> None:
         """The master takes no more messages, and this slave has all of its log; or all is as before."""
         try:
             end = await self._ask_to_hand_over(master, epoch)
             await self._catch_up(end)
+            differs_at = await self._common_to(master, end)
+            if differs_at < end and not force:
+                raise RemotingError(f"this slave's log differs from the master's at {differs_at}")
             await self._take_tables()
         except RocketMQError as error:
             await self._release(master, epoch)

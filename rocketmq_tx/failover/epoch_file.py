@@ -29,6 +29,8 @@ class Standing:
     broker_id: int
     master_role: BrokerRole = BrokerRole.ASYNC_MASTER
     history: EpochHistory = attrs.Factory(EpochHistory)
+    handing_over_to: str | None = None
+    """The slave that a master was asked to make room for: until it says whether it has taken over."""
 
 
 class EpochFile:
@@ -43,7 +45,7 @@ class EpochFile:
 
     def save(self, standing: Standing) -> None:
         """StoreError leaves what was there."""
-        table = {
+        table: dict[str, Any] = {
             "brokerRole": standing.broker_role.value,
             "brokerId": standing.broker_id,
             "masterRole": standing.master_role.value,
@@ -52,6 +54,8 @@ class EpochFile:
                 for epoch in standing.history.epochs
             ],
         }
+        if standing.handing_over_to is not None:
+            table["handingOverTo"] = standing.handing_over_to
         self._file.save(json.dumps(table, indent=1).encode())
 
 
@@ -67,6 +71,7 @@ def _parse(content: bytes) -> Standing:
             int(table["brokerId"]),
             BrokerRole(table["masterRole"]),
             EpochHistory(epochs),
+            table.get("handingOverTo"),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"no table of epochs: {error!r}") from error

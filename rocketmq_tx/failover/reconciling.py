@@ -80,8 +80,9 @@ class Reconciliation:
         state = await ask_state(self._caller, master)
         if state is not None and (state.history.number or self._standing.history.number):
             await self._reconcile(master, state)
-        self._told(state)
-        return await self._comparison.begin(master)
+        begin = await self._comparison.begin(master)
+        self._told(state)  # not before: what it says counts for a log that is the beginning of its own
+        return begin
 
     async def _reconcile(self, master: str, state: BrokerState) -> None:
         mine, theirs = self._standing.history, state.history

@@ -40,30 +40,48 @@ def judge(
     master: BrokerState | None,
     told: BrokerState | None,
     others: Mapping[str, BrokerState | None],
+    rival: str | None = None,
 ) -> Judgement:
     """Judges a promotion of `mine`.
 
     `master` is what the master says now, None when it does not answer; `told` is what it said last. `others`
-    are the other slaves by address, with what each says now.
+    are the other brokers of the name by address, with what each says now. `rival` is a broker that does not
+    answer, though NameServers have it for the master and it is not the one that is followed here.
     """
-    if master is not None:
+    newest = max((other for other in others.values() if other is not None), key=_progress, default=None)
+    if newest is not None and newest.history.number > (master or mine).history.number:
         return Judgement(
-            Verdict.HAND_OVER, f"the master {master.address} answers: it stops taking messages and hands over"
+            Verdict.MISSING,
+            f"the broker {newest.address} is of epoch {newest.history.number}, newer than what this slave "
+            f"follows; promote that one, or one that follows it",
         )
-    for address, other in others.items():
-        if other is not None and _is_ahead(other, mine):
-            more = other.max_offset - mine.max_offset
-            return Judgement(
-                Verdict.MISSING,
-                f"the slave {address} has more: its log of epoch {other.history.number} ends at "
-                f"{other.max_offset}, this one's of epoch {mine.history.number} at {mine.max_offset} "
-                f"({more} bytes); promote that one",
-            )
+    if rival is not None:
+        return Judgement(Verdict.UNKNOWN, f"the broker {rival} does not answer, and may be a newer master")
+    if master is not None:
+        return _judge_with_master(mine, master)
+    if newest is not None and _progress(newest) > _progress(mine):
+        return Judgement(
+            Verdict.MISSING,
+            f"the slave {newest.address} has more: its log ends at {newest.max_offset}, this one's at "
+            f"{mine.max_offset} ({newest.max_offset - mine.max_offset} bytes); promote that one",
+        )
     return _judge_without_master(mine, told, others)
 
 
-def _is_ahead(other: BrokerState, mine: BrokerState) -> bool:
-    return (other.history.number, other.max_offset) > (mine.history.number, mine.max_offset)
+def _judge_with_master(mine: BrokerState, master: BrokerState) -> Judgement:
+    if mine.history != master.history:
+        return Judgement(
+            Verdict.UNKNOWN,
+            f"this slave knows of epochs up to {mine.history.number}, the master {master.address} up to "
+            f"{master.history.number}: it does not follow that master yet",
+        )
+    return Judgement(
+        Verdict.HAND_OVER, f"the master {master.address} answers: it stops taking messages and hands over"
+    )
+
+
+def _progress(state: BrokerState) -> tuple[int, int]:
+    return state.history.number, state.max_offset
 
 
 def _judge_without_master(
@@ -75,6 +93,8 @@ def _judge_without_master(
         problem = "its master never told this process how far it was"
     elif told.role is not BrokerRole.SYNC_MASTER:
         problem = f"its master was {told.role.value}, and acknowledged what no slave had"
+    elif told.history != mine.history:
+        problem = f"it was of epoch {told.history.number}, this slave is of {mine.history.number}"
     elif mine.max_offset < told.max_offset:
         problem = (
             f"its master's log ended at {told.max_offset} when it was last heard, and this one ends at "

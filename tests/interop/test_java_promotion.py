@@ -1,4 +1,4 @@
-"""The unmodified Java client while slaves are promoted: it follows by its route refresh, and loses nothing."""
+"""The unmodified Java client while slaves are promoted: it follows by route refresh, and loses nothing."""
 
 from __future__ import annotations
 

@@ -100,7 +100,8 @@ class FileTests(SynchronousTestCase):
     @given(histories, st.sampled_from(BrokerRole), st.integers(0, 9))
     def test_what_was_saved_is_loaded(self, history: EpochHistory, role: BrokerRole, broker_id: int) -> None:
         disk = MemoryDisk()
-        standing = Standing(role, broker_id, BrokerRole.SYNC_MASTER, history)
+        promised_to = None if broker_id % 2 else "192.0.2.2:10911"
+        standing = Standing(role, broker_id, BrokerRole.SYNC_MASTER, history, promised_to)
         self.file(disk).save(standing)
         self.assertEqual(self.file(disk).load(), standing)
 
@@ -164,6 +165,16 @@ class VerdictTests(SynchronousTestCase):
             judgement = judge(state(end=end), None, told, others)
             self.assertEqual(judgement.verdict, verdict, judgement.reason)
             self.assertEqual(judgement.needs_force, verdict is not Verdict.COMPLETE)
+
+    def test_only_a_master_that_is_followed_can_hand_over(self) -> None:
+        """Else what a newer one has acknowledged would be cut."""
+        promoted = EpochHistory((FIRST, Epoch(1, 50, 1)))
+        outdated, newer = MASTER, attrs.evolve(MASTER, address=OTHER, history=promoted)
+        self.assertEqual(judge(state(), newer, None, {}).verdict, Verdict.UNKNOWN)
+        self.assertEqual(judge(state(), outdated, None, {OTHER: newer}).verdict, Verdict.MISSING)
+        self.assertEqual(judge(state(), outdated, None, {OTHER: None}, OTHER).verdict, Verdict.UNKNOWN)
+        self.assertEqual(judge(state(history=promoted), newer, None, {}).verdict, Verdict.HAND_OVER)
+        self.assertEqual(judge(state(history=promoted), None, MASTER, {}).verdict, Verdict.UNKNOWN)
 
     def test_a_newer_epoch_is_more_than_a_longer_log(self) -> None:
         newer = state(OTHER, end=50, history=EpochHistory((FIRST, Epoch(1, 50, 1))))

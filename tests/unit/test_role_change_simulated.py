@@ -181,6 +181,43 @@ class LiveMasterTests(PromotionCase):
         self.world.run(HOLD_S + 5)
         self.assertEqual(self.send(self.first), [0])
 
+    def test_a_master_that_handed_over_does_not_forget_it_by_a_start(self) -> None:
+        """Its successor took over and was killed before anybody heard of it."""
+        self.begin("ASYNC_MASTER", **FLUSHED)
+        self.second.slow_disk(1.0, 1.0)
+        self.send(self.first, 5)
+        frame = Frame.request(RequestCode.PROMOTE, PromoteRequestHeader())
+        self.client.ask(self.second.address, frame, 60).addErrback(lambda _: None)
+        self.world.run_until(lambda: self.first.store.refusal is not None, 5)
+        self.world.run(0.2)
+        self.assertFalse(self.is_master(self.second))
+        self.first.kill()
+        self.world.run_until(lambda: self.is_master(self.second), 10)
+        self.second.kill()
+        self.first.start()
+        self.world.run(20)
+        self.assertEqual(self.send(self.first), [ResponseCode.SERVICE_NOT_AVAILABLE])
+        self.second.slow_disk(0.0, 0.001)
+        self.second.start()
+        self.world.run(20)
+        self.assertEqual((self.is_master(self.first), self.is_master(self.second)), (False, True))
+        self.assertEqual(set(self.send(self.second, 5)), {0})
+        self.wait_equal(self.first, self.second)
+
+    def test_a_slave_whose_log_differs_is_not_handed_over_to(self) -> None:
+        self.begin("ASYNC_MASTER")
+        self.send(self.first, 5)
+        self.wait_equal(self.first, self.second)
+        self.first.kill()
+        self.first.disk = type(self.first.disk)()
+        self.first.start()
+        self.world.run(2)
+        self.send(self.first, 3)
+        answer = self.promote(self.second)
+        self.assertEqual(answer.code, ResponseCode.SYSTEM_ERROR)
+        self.assertIn("this slave's log differs from the master's", answer.remark)
+        self.assertEqual(self.send(self.first), [0])
+
     def test_a_slave_without_its_port_stays_a_slave_and_the_master_goes_on(self) -> None:
         self.begin()
         self.second.parts.settings.store.ha_listen_port = 10911  # which it has itself
