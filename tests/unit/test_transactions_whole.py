@@ -75,6 +75,17 @@ class WholeBrokerTests(SynchronousTestCase):
         self.assertEqual(self.ends(), (2, 2, 2, 1))
         self.assertEqual(self.broker.bodies(), [b"ordinary", b"half"])
 
+    def test_nor_is_it_counted_among_the_messages_put_to_its_topic(self) -> None:
+        def puts(topic: str) -> int:
+            self.broker.parts.statistics.look()
+            return self.broker.parts.statistics.counter("TOPIC_PUT_NUMS", topic).value
+
+        self.assertEqual(puts("Orders"), 1)
+        sent = self.send_half()
+        self.assertEqual((puts("Orders"), puts("RMQ_SYS_TRANS_HALF_TOPIC")), (1, 1))
+        self.commit(sent)
+        self.assertEqual((puts("Orders"), puts("RMQ_SYS_TRANS_OP_HALF_TOPIC")), (2, 1))
+
     def test_what_is_open_can_be_asked_for_by_group_and_topic(self) -> None:
         self.send_half("K1")
         self.broker.pass_time(5)
