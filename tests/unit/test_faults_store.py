@@ -215,6 +215,28 @@ class SlowSyncTests(FlushCase):
         self.failureResultOf(waiting, RequestRefused)
 
 
+class BlockedTests(FlushCase):
+    """Row 7: the reactor does nothing for two seconds, then all that is due comes at once."""
+
+    def test_a_wait_that_ends_in_time_succeeds_though_nobody_looked(self) -> None:
+        waiting = self.sent()
+        self.clock.advance(2)
+        self.assertNoResult(waiting)
+        self.flush_ends()
+        self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
+
+    def test_a_wait_whose_time_was_up_meanwhile_is_a_timeout_and_the_next_is_well(self) -> None:
+        waiting = self.sent()
+        self.clock.advance(4)
+        later = self.sent()
+        self.clock.advance(2)
+        self.assertEqual(self.successResultOf(waiting), ResponseCode.FLUSH_DISK_TIMEOUT)
+        self.assertNoResult(later)
+        self.flush_ends()
+        self.flush_ends()
+        self.assertEqual(self.successResultOf(later), ResponseCode.SUCCESS)
+
+
 class ReadErrorTests(StoreCase):
     """Row 12: EIO on read of one record."""
 
