@@ -21,7 +21,6 @@ from rocketmq_tx.failover.reconciling import Reconciliation
 from rocketmq_tx.failover.state import BrokerState, ask_state
 from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.replication.log_comparison import LogComparison
-from rocketmq_tx.replication.slaves import Slaves
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.json_file import JsonFile
@@ -47,7 +46,6 @@ class FailoverSide:
         store: MessageStore,
         store_service: StoreService,
         flushes: GroupCommit,
-        slaves: Slaves,
         offsets: ConsumerOffsets,
         save_offsets: Callable[[], object],
         replication: ReplicationSide,
@@ -60,7 +58,6 @@ class FailoverSide:
         self._settings = settings
         self._disk = disk
         self._store = store
-        self._slaves = slaves
         self._offsets = offsets
         self._save_offsets = save_offsets
         self._replication = replication
@@ -99,6 +96,7 @@ class FailoverSide:
             reactor, WORD_S, lambda: Deferred.fromCoroutine(self._ask_master()), "word of the master"
         )
         registration.master_observers.append(self._stepping_aside.heard_of_master)
+        replication.on_news(self._asking.run_now)  # else a new slave could acknowledge without our knowing
         replication.before_following(self._reconciliation(store_service))
 
     def _reconciliation(self, store_service: StoreService) -> Callable[[LogComparison], Reconciliation]:
@@ -141,7 +139,7 @@ class FailoverSide:
             store.min_offset,
             store.written_to,
             store.flushed_to,
-            len(self._slaves),
+            self._replication.slave_count,
             self._identity.ha_server_address,
         )
 

@@ -146,6 +146,15 @@ class ReplicationSide:
         """Whether it knows where the master replicates."""
         return self._follower.knows_master
 
+    @property
+    def slave_count(self) -> int:
+        """How many slaves this master has, or is about to have."""
+        return max(len(self._slaves), len(self._news))
+
+    def on_news(self, observer: Callable[[], object]) -> None:
+        """The observer is called when the master says that there is something new."""
+        self._sync.news_observers.append(observer)
+
     def take_tables(self) -> Deferred[None]:
         """Asks the master for its tables, now; fires when that was tried."""
         return self._sync.take_now()

@@ -280,7 +280,6 @@ class BrokerParts:
             self.store,
             self.store_service,
             self.flushes,
-            self.slaves,
             self.offsets,
             self.tables_service.save_offsets,
             self.replication,

@@ -63,6 +63,7 @@ class SlaveSync(Periodic):
     ) -> None:
         super().__init__(reactor, PERIOD_S, self._take_all, "tables of the master", FIRST_AFTER_S)
         self._caller = caller
+        self.news_observers: list[Callable[[], object]] = []
         self._delays = delays
         self._delay_table: DelayOffsetSerializeWrapper | None = None
         self._master: str | None = None
@@ -92,8 +93,10 @@ class SlaveSync(Periodic):
 
     @serves(RequestCode.TABLES_CHANGED)
     def tables_changed(self, peer: Peer, frame: Frame, header: None) -> None:
-        """The master says, unasked, that there is something new."""
+        """The master says, unasked, that there is something new: tables, or another slave."""
         self.run_now()
+        for observer in self.news_observers:
+            observer()
 
     def take_now(self) -> Deferred[None]:
         """Takes everything, whatever the periodic rounds do; fires when that was tried."""

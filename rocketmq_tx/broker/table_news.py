@@ -27,6 +27,10 @@ class TableNews:
         self._slaves: set[Peer] = set()
         self._timer: IDelayedCall | None = None
 
+    def __len__(self) -> int:
+        """How many slaves of this project there are, those included that only begin to follow."""
+        return len(self._slaves)
+
     def is_slave(self, peer: Peer) -> None:
         """This connection is a slave's, of this project; what changed before it said so is news as well."""
         if peer not in self._slaves:
