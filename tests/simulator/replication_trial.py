@@ -26,7 +26,7 @@ from tests.simulator.world import SMALL_FILES, BrokerNode, World
 
 NAME_SERVER, MASTER, CLIENT = "192.0.2.9", "192.0.2.1", "192.0.2.8"
 SLAVES = ("192.0.2.2", "192.0.2.3")
-TROUBLE_S = 80.0
+TROUBLE_S = 50.0
 SEGMENT = SMALL_FILES["mappedFileSizeCommitLog"]
 QUEUES = 4
 
