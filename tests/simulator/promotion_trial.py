@@ -134,7 +134,8 @@ class PromotionTrial:
         log = self._log(self.nodes[0])
         lost = [(body[:12], *where) for body, where in self.acknowledged.items() if body not in log]
         assert not lost, (
-            f"{len(lost)} of {len(self.acknowledged)} acknowledged are lost: {lost[:5]}; {self._said(self.nodes[0])}"
+            f"{len(lost)} of {len(self.acknowledged)} acknowledged are lost: {lost[:5]}; "
+            f"{self._said(self.nodes[0])}"
         )
 
     def _mend(self) -> None:
