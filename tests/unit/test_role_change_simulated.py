@@ -12,7 +12,13 @@ from rocketmq_tx.broker.stepping_aside import HOLD_S
 from rocketmq_tx.protocol.bodies import ClusterInfo
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import PromoteRequestHeader, PromoteResponseHeader
+from rocketmq_tx.protocol.headers import (
+    PromoteRequestHeader,
+    PromoteResponseHeader,
+    SendMessageRequestHeaderV2,
+)
+from rocketmq_tx.protocol.message import decode_records
+from rocketmq_tx.protocol.properties import encode_properties
 from tests.simulator.world import BrokerNode, World
 
 NAME_SERVER, FIRST, SECOND, THIRD, CLIENT = (f"192.0.2.{number}" for number in (9, 1, 2, 3, 8))
@@ -227,6 +233,44 @@ class LiveMasterTests(PromotionCase):
         self.world.run(5)
         self.assertEqual(set(self.send(self.first, 5)), {0})
         self.wait_equal(self.first, self.second)
+
+
+class WaitingMessageTests(PromotionCase):
+    def send_with(self, node: BrokerNode, body: bytes, **properties: str) -> None:
+        header = SendMessageRequestHeaderV2(
+            producer_group="pg",
+            topic="Waiting",
+            default_topic="TBW102",
+            default_topic_queue_nums=1,
+            queue_id=0,
+            sys_flag=0,
+            born_timestamp=self.world.now_ms(),
+            flag=0,
+            properties=encode_properties(properties),
+        )
+        frame = Frame.request(RequestCode.SEND_MESSAGE_V2, header, body)
+        answer = self.client.ask(node.address, frame)
+        self.assertTrue(self.world.run_until(lambda: answer.called, 5))
+        self.assertEqual(self.successResultOf(answer).code, 0)
+
+    def delivered(self, node: BrokerNode) -> list[bytes]:
+        found = node.store.get_messages("Waiting", 0, 0, 32, may_block=True)
+        return [record.body for record in decode_records(found.body)]
+
+    def test_what_waits_for_its_time_is_delivered_once_by_whoever_is_master_then(self) -> None:
+        self.begin(messageDelayLevel="5s 20s 60s")
+        for number, seconds in ((1, 5), (2, 20), (3, 60)):
+            self.send_with(self.first, b"level-%d" % number, DELAY=str(number))
+            self.send_with(self.first, b"timer-%d" % number, TIMER_DELAY_SEC=str(seconds))
+        self.world.run(10)
+        self.promote(self.second)
+        self.world.run(20)
+        self.assertEqual(len(self.delivered(self.second)), 4)
+        self.promote(self.first)
+        self.world.run(60)
+        self.wait_equal(self.first, self.second)
+        wanted = [f"{kind}-{number}".encode() for kind in ("level", "timer") for number in (1, 2, 3)]
+        self.assertEqual(sorted(self.delivered(self.first)), wanted)
 
 
 class DeadMasterTests(PromotionCase):
