@@ -133,6 +133,15 @@ class OpenTransactions:
             self._by_offset.setdefault(half.first_offset, transaction)
         self._pass_ops()
 
+    def passed(self, queue_offset: int) -> None:
+        """A copy stands in the queue of a transaction that has ended: nobody wants it."""
+        self._half_end = max(self._half_end, queue_offset + 1)
+        self._pass_ops()
+
+    def at(self, queue_offset: int) -> OpenTransaction | None:
+        """The open transaction that has a copy at that place of the half queue."""
+        return self._by_offset.get(queue_offset)
+
     def sent(
         self,
         key: str,

@@ -95,12 +95,13 @@ class TransactionLog:
     def load(self, after_crash: bool) -> None:
         """Reads both topics; may take long, and waits for the disk.
 
-        After a crash a commit may have been stored without its op message: it is written now.
+        After a crash a commit may have been stored without its op message: it is written now. So are those
+        for copies that Apache made of transactions that had ended.
         """
         replay = Replay(self._store)
         offsets = [self._offsets.query(_GROUP, *queue) for queue in (HALF, OP)]
         self._table = replay.run(*offsets)
-        mended = self._mend() if after_crash else 0
+        mended = self._mend(list(replay.left_over), after_crash)
         if replay.read:
             self._log.info(
                 "transactions: open={open} messages_read={read} unreadable={unreadable} op_written={mended}",
@@ -115,18 +116,22 @@ class TransactionLog:
         self._table = None
         self._waiting = None
 
-    def _mend(self) -> int:
-        done = [each for each in self.table if find_committed(self._store, each) is not None]
-        if done:
-            now_ms = self._now_ms()
-            messages = [message for each in done for message in self.op_messages(each, now_ms)]
+    def _mend(self, left_over: list[int], after_crash: bool) -> int:
+        """Writes op messages that are missing; returns for how many transactions or copies."""
+        now_ms = self._now_ms()
+        messages = [op_message(copy, self.broker_host, now_ms) for copy in left_over]
+        done = []
+        if after_crash:
+            done = [each for each in self.table if find_committed(self._store, each) is not None]
+        messages += [message for each in done for message in self.op_messages(each, now_ms)]
+        if messages:
             try:
                 self._appending.append(messages, now_ms)
             except RequestRefused as refusal:  # the disk is full, say: they are not asked about all the same
                 self._log.warn("op messages could not be written: {refusal}", refusal=refusal.remark)
                 for each in done:
                     self.table.forget(each)
-        return len(done)
+        return len(done) + len(left_over)
 
     def op_messages(self, transaction: OpenTransaction, now_ms: int) -> list[NewMessage]:
         """Ends every copy of it that is known: those from where this broker began to read.

@@ -12,6 +12,7 @@ from rocketmq_tx.broker.open_transactions import OpenTransaction, OpenTransactio
 from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, HalfMessage, op_offsets, transaction_key
 from rocketmq_tx.errors import MessageError, StoreError
 from rocketmq_tx.protocol import names
+from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.flags import SysFlag, transaction_type
 from rocketmq_tx.protocol.message import MessageRecord, decode_record, decode_records
 from rocketmq_tx.store.message_store import MessageStore
@@ -26,12 +27,18 @@ Place = tuple[int, int]
 
 
 class Replay:
-    """Reads through a store. `unreadable` counts messages that the log has not got, or only damaged."""
+    """Reads through a store. `unreadable` counts messages that the log has not got, or only damaged.
+
+    `left_over` are copies (queue offsets) of transactions that had ended before, without an op message of
+    their own: Apache, which does not know that copies belong together, goes on asking about them.
+    """
 
     def __init__(self, store: MessageStore) -> None:
         self._store = store
         self.read = 0
         self.unreadable = 0
+        self.left_over: dict[int, None] = {}
+        self._ended: set[str] = set()
 
     def run(self, half_offset: int, op_offset: int) -> OpenTransactions:
         """What is open, reading from these queue offsets on; negative: from each queue's beginning."""
@@ -63,8 +70,16 @@ class Replay:
 
     def _take_half(self, table: OpenTransactions, commit_log_offset: int, queue_offset: int) -> None:
         record = self._record(commit_log_offset)
-        if record is not None:
-            table.half_stored(half_message(record, queue_offset))
+        if record is None:
+            return
+        half = half_message(record, queue_offset)
+        was_resumed = record.property_map.get(prop.TRANSACTION_CHECK_TIMES) == "0"
+        if half.is_copy and half.key in self._ended and not was_resumed:
+            self.left_over[queue_offset] = None
+            table.passed(queue_offset)
+        else:
+            self._ended.discard(half.key)
+            table.half_stored(half)
 
     def _take_op(
         self, table: OpenTransactions, half_offset: int, commit_log_offset: int, queue_offset: int
@@ -75,6 +90,11 @@ class Replay:
             for offset in named:
                 if offset < half_offset:
                     self._take_op_of_older_copy(table, offset)
+        for offset in named:
+            self.left_over.pop(offset, None)
+            ended = table.at(offset)
+            if ended is not None:
+                self._ended.add(ended.key)
         table.op_stored(queue_offset, named)
 
     def _take_op_of_older_copy(self, table: OpenTransactions, queue_offset: int) -> None:
@@ -85,6 +105,7 @@ class Replay:
             key = transaction_key(record.property_map, queue_offset)
             transaction = table.find_copy(key, queue_offset)
             if transaction is not None:
+                self._ended.add(key)
                 table.forget(transaction)
 
     def _record(self, commit_log_offset: int) -> MessageRecord | None:

@@ -13,7 +13,7 @@ from rocketmq_tx.broker.transactions import TransactionService
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import MessageError, StoreUnavailable
 from rocketmq_tx.store.message_store import MessageStore
-from tests.unit.transaction_parts import COMMIT, ROLLBACK, STORE_HOST, Bench
+from tests.unit.transaction_parts import COMMIT, GIVEN_UP, ROLLBACK, STORE_HOST, Bench
 
 LOG = "/store/commitlog/00000000000000000000"
 GROUP = "CID_RMQ_SYS_TRANS"
@@ -157,6 +157,32 @@ class LeftByOthers(SynchronousTestCase):
         bench.log.unload()
         bench.append(op_message(0, STORE_HOST, bench.now_ms()))
         self.assertEqual(bench.next_run(offsets=self.offsets(1, 0)).open_keys(), [])
+
+    def test_a_copy_that_apache_made_of_one_that_had_ended_is_not_asked_about_again(self) -> None:
+        """It has ended one of two copies, and goes on asking about the other."""
+        for decision in (COMMIT, ROLLBACK):
+            bench = Bench()
+            bench.connect()
+            bench.end(bench.send("K1"), decision)
+            bench.append(half_copy(bench.half_topic()[0], {"TRANSACTION_CHECK_TIMES": "2"}))
+            bench.send("K2", b"other")
+            again = bench.next_run(offsets=self.offsets(0, 0))
+            self.assertEqual(again.open_keys(), ["K2"])
+            self.assertEqual(again.ops(), [b"0", b"1"])
+            third = again.next_run(offsets=self.offsets(0, 0))
+            self.assertEqual((third.open_keys(), third.ops()), (["K2"], [b"0", b"1"]))
+            self.assertEqual(third.end(third.half_topic()[1], COMMIT), (0, None))
+            self.assertEqual(third.delivered(), {b"paid": 1} if decision == COMMIT else {})
+
+    def test_one_that_was_given_up_and_resumed_is_open_again(self) -> None:
+        bench = Bench()
+        bench.connect()
+        bench.send("K1")
+        bench.advance(300)
+        (kept,) = bench.queue(*GIVEN_UP)
+        bench.append(half_copy(kept, {"TRANSACTION_CHECK_TIMES": "0"}))
+        again = bench.next_run(offsets=self.offsets(0, 0))
+        self.assertEqual(again.open_keys(), ["K1"])
 
     def test_an_op_message_of_a_passed_transaction_ends_no_other(self) -> None:
         bench = Bench()
