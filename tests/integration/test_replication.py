@@ -20,8 +20,9 @@ from rocketmq_tx.protocol.headers import (
     UpdateConsumerOffsetRequestHeader,
 )
 from rocketmq_tx.protocol.message import decode_records
-from tests.clusters import HOST, Broker, Cluster, ClusterTestCase, Ours, cluster_info
+from tests.clusters import HOST, Broker, Cluster, ClusterTestCase, Kind, Ours, cluster_info
 from tests.integration.fault_parts import Client, pull_header, send_header
+from tests.integration.test_faults_disk import OnDisk
 from tests.ports import free_port
 from tests.processes import ServerFailed
 from tests.store_compare import wait_until_equal
@@ -47,10 +48,12 @@ class ReplicationCase(ClusterTestCase):
                 broker.process.kill()
         self.cluster.stop()
 
-    def slave_of(self, start: bool = True, broker_id: int = 1, **settings: str) -> Broker:
+    def slave_of(
+        self, start: bool = True, broker_id: int = 1, kind: Kind | None = None, **settings: str
+    ) -> Broker:
         assert self.cluster is not None
         slave = self.cluster.add_broker(
-            "broker-a", broker_id, {**SMALL_FILES, "brokerRole": "SLAVE", **settings}
+            "broker-a", broker_id, {**SMALL_FILES, "brokerRole": "SLAVE", **settings}, kind
         )
         if start:
             slave.start()
@@ -165,6 +168,29 @@ class DoubleWriteTests(ReplicationCase):
             os.kill(slave.process.pid, signal.SIGCONT)
         self.wait_in_sync(master)
         wait_until_equal(store_of(master), store_of(slave))
+
+    def test_a_slave_whose_disk_is_full_holds_nobody_up_and_catches_up_when_there_is_room(self) -> None:
+        """Row 34."""
+        master = self.master_of(brokerRole="SYNC_MASTER", slaveTimeout="500")
+        slave = self.slave_of(kind=OnDisk("size=6m"))
+        store = Path(f"/proc/{slave.process.pid}/root{store_of(slave)}")
+        self.wait_in_sync(master)
+        ballast = store / "ballast"
+        ballast.write_bytes(bytes(3 << 20))
+        codes = set()
+        for _ in range(10):
+            codes |= set(self.send(master, 300))
+        self.assertIn(ResponseCode.SUCCESS, codes)
+        self.assertLessEqual(
+            codes, {ResponseCode.SUCCESS, ResponseCode.FLUSH_SLAVE_TIMEOUT, ResponseCode.SLAVE_NOT_AVAILABLE}
+        )
+        wait_until(
+            lambda: set(self.send(master, 1)) == {ResponseCode.SLAVE_NOT_AVAILABLE}, "the slave stays off", 30
+        )
+        self.assertEqual(self.client(slave).pull(0, TOPIC).code, 0)
+        ballast.unlink()
+        wait_until(lambda: set(self.send(master, 1)) == {ResponseCode.SUCCESS}, "the slave is back", 60)
+        wait_until_equal(store_of(master), store)
 
     def test_everything_acknowledged_is_on_the_slave_when_the_master_is_killed(self) -> None:
         """Row 33, three times: under load the master gets SIGKILL."""
@@ -361,7 +387,7 @@ class TwoNameServersTests(ReplicationCase):
         master.stop()
         write_more(master, both)
         master.start()
-        slave = self.slave_of(**both)
+        slave = self.slave_of(**{**both, "namesrvAddr": both["namesrvAddr"].replace(";", ",")})
         wait_until(lambda: slave.address in cluster_info(second.namesrv_address), "both know the slave")
         second.namesrv.kill()
         slave.stop()

@@ -110,6 +110,28 @@ class ApacheSlaveOfOursTests(MixedTests, MixedCase):
 
 
 class DivergedFromApacheTests(MixedCase):
+    def test_our_slave_that_is_ahead_of_apaches_log_stops_and_keeps_what_it_has(self) -> None:
+        master = self.start(Ours(), Apache())
+        self.send(master, 20)
+        slave = self.slave(Ours())
+        wait_until_equal(store_of(master), store_of(slave), 60)
+        slave.stop()
+        master.stop()
+        kept = store_of(master).with_name("kept")
+        shutil.copytree(store_of(master), kept)
+        master.start()
+        slave.start()
+        self.send(master, 20)
+        wait_until_equal(store_of(master), store_of(slave), 60)
+        slave.stop()
+        master.stop()
+        shutil.rmtree(store_of(master))
+        kept.rename(store_of(master))
+        master.start()
+        slave.start()
+        wait_until(lambda: "beyond the end" in slave.process.output(), "the slave says so", 30)
+        self.assertEqual(self.pulled(slave, 0)[5:], [b"%d-" % n + b"x" * 1000 for n in range(0, 20, 4)])
+
     def test_our_slave_stops_when_apaches_log_is_another(self) -> None:
         master = self.start(Ours(), Apache())
         self.send(master, 20)
