@@ -185,7 +185,9 @@ class DoubleWriteTests(ReplicationCase):
             codes, {ResponseCode.SUCCESS, ResponseCode.FLUSH_SLAVE_TIMEOUT, ResponseCode.SLAVE_NOT_AVAILABLE}
         )
         wait_until(
-            lambda: set(self.send(master, 1)) == {ResponseCode.SLAVE_NOT_AVAILABLE}, "the slave stays off", 30
+            lambda: set(self.send(master, 1)) == {ResponseCode.SLAVE_NOT_AVAILABLE},
+            "the slave stays away",
+            30,
         )
         self.assertEqual(self.client(slave).pull(0, TOPIC).code, 0)
         ballast.unlink()
