@@ -232,6 +232,7 @@ class StoreService(Service):
         job = self._store.begin_checkpoint(self._now_ms())
         await self._checkpoint_thread.run(job.run)
         self._store.finish_checkpoint(job)
+        self._flushes.others_flushed()
 
     def _watch_disk(self) -> None:
         self._store.check_files()

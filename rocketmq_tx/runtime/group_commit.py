@@ -92,6 +92,13 @@ class GroupCommit:
         self._wanted = max(self._wanted, offset)
         self._begin_or_delay()
 
+    def others_flushed(self) -> None:
+        """A checkpoint has flushed as well: who waits for no more than that is answered.
+
+        A flush that ended before it, though begun after it, counts from now on only.
+        """
+        self._watermark.advance(self._store.flushed_to)
+
     def when_idle(self) -> Deferred[None]:
         """Fires when no flush is under way."""
         idle: Deferred[None] = Deferred()

@@ -204,6 +204,16 @@ class Tending(SynchronousTestCase):
         self.assertEqual(self.flushed_after(15), 0)
         self.stop()
 
+    def test_the_end_of_a_checkpoint_answers_who_waits_for_what_it_has_flushed(self) -> None:
+        self.store.written_to = 500
+        waiting = self.flushes.durable(500, 100)
+        self.clock.pump([1] * 60)
+        self.assertNoResult(waiting)
+        self.store.flushed_to = 500  # what had ended before counts only now
+        self.checkpoint_thread.finish()
+        self.successResultOf(waiting)
+        self.stop()
+
     def test_a_checkpoint_is_made_every_minute_off_the_reactor(self) -> None:
         self.clock.pump([1] * 60)
         self.assertIn("begin checkpoint", self.store.done)
