@@ -61,4 +61,5 @@ def memory(turn: Turn) -> Sample:
         load(broker.address, 1_000_000)
         early = anonymous_mib(broker.process.pid)
         load(broker.address, turn.messages)
-        return {"early_mib": early, "growth_mib": anonymous_mib(broker.process.pid) - early}
+        late = anonymous_mib(broker.process.pid)
+        return {"early_mib": early, "growth_mib": late - early, "messages": turn.messages}

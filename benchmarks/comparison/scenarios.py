@@ -97,7 +97,7 @@ SCENARIOS = (
         flatness.store,
     ),
     Scenario(
-        "flat-memory", "anonymous memory over 10 million messages, after the first million", ALONE,
+        "flat-memory", "anonymous memory that further millions of messages take, after the first", ALONE,
         (Row("growth_mib", "MiB more", "lower", bar=2, bar_on="ours"),), flatness.memory, once=True,
     ),
     Scenario("java-sync-1", "Java sync sends, 1 thread", JAVA, _rate(1.5), by_java.sends("sync", 1)),
