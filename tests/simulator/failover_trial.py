@@ -97,7 +97,7 @@ class Trial:
         world.run(5)
         until_s = world.clock.seconds() + TROUBLE_S
         while world.clock.seconds() < until_s:
-            for _ in range(dice.choice((1, 1, 4))):
+            for _ in range(dice.choice((1, 1, 10))):
                 self._send()
             world.run(dice.expovariate(5))
             if dice.random() < 0.03:
@@ -131,7 +131,8 @@ class Trial:
         dice, network, service = self.world.dice, self.world.network, self.service
         node = dice.choice(self.members)
         others = [host for host in (*HOSTS, CLIENT, NAME_SERVER) if host != node.host]
-        match dice.randrange(9):
+        brokers = [member.host for member in self.members if member is not node]
+        match dice.randrange(11):
             case 0 | 1:
                 self._crash(node)
             case 2:
@@ -141,10 +142,12 @@ class Trial:
             case 4:
                 if node.session is not None:
                     service.cut(node.session)
-            case 5:
+            case 5 | 9:  # clients still reach it
                 if node.session is not None:
                     service.cut(node.session)
-                network.partition(node.host, *others)
+                network.partition(node.host, *brokers)
+            case 10:
+                network.slow_down(node.host, dice.choice(brokers), dice.choice((300.0, 5000.0)))
             case 6:
                 service.stop() if service.is_up else service.start()
             case 7 | 8:
