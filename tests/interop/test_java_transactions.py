@@ -41,6 +41,12 @@ def java_client(namesrv_address: str) -> JavaClient:
     return client
 
 
+@functools.cache
+def long_transaction() -> LongTransaction:
+    """Begins when it is asked for first, and takes its time while other tests run."""
+    return LongTransaction.begin()
+
+
 @define
 class TransactionProducer:
     """A started TransactionMQProducer; `interop.Transactions` says what messages ask of it."""
@@ -72,6 +78,31 @@ class TransactionProducer:
         self.client.call("stop_transaction_producer", producer=self.group)
 
 
+@define
+class LongTransaction:
+    """A local transaction of 65 s against a broker with default settings, so checked after 60 s."""
+
+    cluster: Cluster
+    client: JavaClient
+    producer: TransactionProducer
+
+    TOPIC = "tx-unscaled"
+    BODY = "took 65 s"
+
+    @classmethod
+    def begin(cls) -> LongTransaction:
+        cluster = Cluster.start()
+        atexit.register(cluster.stop)
+        client = JavaClient(cluster.namesrv_address)
+        atexit.register(client.stop)
+        client.producer("tx-unscaled-maker").create_topic(cls.TOPIC, 4)
+        producer = TransactionProducer.start(client, "tx-unscaled-producer", cluster.namesrv_address)
+        producer.send_in_background(
+            [half(cls.TOPIC, cls.BODY, "COMMIT_MESSAGE", executeMs="65000", check="ROLLBACK_MESSAGE")]
+        )
+        return cls(cluster, client, producer)
+
+
 def half(topic: str, body: str, local: str, **properties: str) -> dict[str, Any]:
     return message(topic, body, tags="TagA", keys=f"key-{body}", properties={"local": local, **properties})
 
@@ -79,6 +110,7 @@ def half(topic: str, body: str, local: str, **properties: str) -> dict[str, Any]
 class JavaTransactionTests(ClusterTestCase):
     def setUp(self) -> None:
         toolchain.require_java()
+        long_transaction()
         self.cluster = cluster_with_quick_checks()
         self.java = java_client(self.cluster.namesrv_address)
 
@@ -145,7 +177,7 @@ class JavaTransactionTests(ClusterTestCase):
         self.assertEqual(producer.checks("rolled back"), ["ROLLBACK_MESSAGE"])
 
     def test_a_check_during_a_long_local_transaction_changes_nothing(self) -> None:
-        """65 s against checks each 60 s, scaled down by 15."""
+        """65 s against checks each 60 s, scaled down by 15; `UnscaledTests` takes its time."""
         topic = self.topic("tx-long")
         producer = self.producer("tx-long-producer")
 
@@ -216,3 +248,18 @@ class JavaTransactionTests(ClusterTestCase):
         assert self.cluster is not None
         self.cluster.broker().kill()
         self.cluster.broker().start()
+
+
+class UnscaledTests(ClusterTestCase):
+    """Comes after the others of this module, whose time it shares."""
+
+    def test_a_local_transaction_of_65_seconds_with_default_settings(self) -> None:
+        toolchain.require_java()
+        long = long_transaction()
+        self.cluster = long.cluster
+        consumer = long.client.consumer("tx-unscaled-consumer", long.TOPIC)
+        self.addCleanup(consumer.stop)
+        wait_until(lambda: long.producer.checks(long.BODY), "it is asked about while it executes", 90)
+        consumer.received(1, timeout_s=60)
+        self.assertEqual(bodies(consumer.wait_drained()), Counter([long.BODY.encode()]))
+        self.assertEqual(long.producer.checks(long.BODY), ["UNKNOW"])
