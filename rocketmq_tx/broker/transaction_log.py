@@ -96,7 +96,7 @@ class TransactionLog:
         """Reads both topics; may take long, and waits for the disk.
 
         After a crash a commit may have been stored without its op message: it is written now. So are those
-        for copies that Apache made of transactions that had ended.
+        for copies that Apache made of transactions that had ended; their op messages may be passed already.
         """
         replay = Replay(self._store)
         offsets = [self._offsets.query(_GROUP, *queue) for queue in (HALF, OP)]
@@ -120,9 +120,8 @@ class TransactionLog:
         """Writes op messages that are missing; returns for how many transactions or copies."""
         now_ms = self._now_ms()
         messages = [op_message(copy, self.broker_host, now_ms) for copy in left_over]
-        done = []
-        if after_crash:
-            done = [each for each in self.table if find_committed(self._store, each) is not None]
+        suspects = [each for each in self.table if after_crash or each.begins_with_copy]
+        done = [each for each in suspects if find_committed(self._store, each) is not None]
         messages += [message for each in done for message in self.op_messages(each, now_ms)]
         if messages:
             try:

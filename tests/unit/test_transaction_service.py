@@ -174,6 +174,16 @@ class LeftByOthers(SynchronousTestCase):
             self.assertEqual(third.end(third.half_topic()[1], COMMIT), (0, None))
             self.assertEqual(third.delivered(), {b"paid": 1} if decision == COMMIT else {})
 
+    def test_also_when_its_op_message_is_passed_the_committed_message_tells(self) -> None:
+        bench = Bench()
+        bench.connect()
+        bench.end(bench.send("K1"), COMMIT)
+        bench.append(half_copy(bench.half_topic()[0], {"TRANSACTION_CHECK_TIMES": "2"}))
+        again = bench.next_run(offsets=self.offsets(1, 1))
+        self.assertEqual((again.open_keys(), again.ops()), ([], [b"0", b"1"]))
+        self.assertEqual(again.end(again.half_topic()[1], COMMIT), (0, None))
+        self.assertEqual(again.delivered(), {b"paid": 1})
+
     def test_one_that_was_given_up_and_resumed_is_open_again(self) -> None:
         bench = Bench()
         bench.connect()
