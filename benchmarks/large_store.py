@@ -63,10 +63,10 @@ def timed(what: str, call: Callable[[], object]) -> float:
 
 def forget_cache(root: str) -> None:
     """Takes the files out of memory, as far as an ordinary user can."""
+    os.sync()  # what is not on the device stays
     for file in Path(root).rglob("*"):
         if file.is_file():
             descriptor = os.open(file, os.O_RDONLY)
-            os.fsync(descriptor)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(descriptor)
 

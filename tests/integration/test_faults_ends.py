@@ -78,6 +78,7 @@ class RetentionKillTests(FaultCase):
         choice = random.Random(SEED)
         server = self.broker(
             flushDiskType="SYNC_FLUSH",
+            syncFlushTimeout=15000,  # a busy disk is no fault here
             mappedFileSizeCommitLog=8192,
             mappedFileSizeConsumeQueue=200,
             maxHashSlotNum=50,
