@@ -85,7 +85,7 @@ class MessageStoreConfig:
     flush_interval_commit_log: int = key(
         "flushIntervalCommitLog",
         500,
-        "How often the commit log goes to disk under ASYNC_FLUSH: what a power cut can cost.",
+        "How often is looked whether so much waits under ASYNC_FLUSH that the commit log goes to disk.",
         unit="ms",
         low=1,
         important=True,
