@@ -450,7 +450,6 @@ class BrokerConfig:
         None,
         "zookeeper://host:port/path; brokers agree there on who is master, and a slave takes over by itself.",
         origin=OURS,
-        important=True,
     )
     auto_failover_session_timeout: int = key(
         "autoFailoverSessionTimeout",

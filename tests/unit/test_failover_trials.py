@@ -1,4 +1,4 @@
-"""Whole brokers on a simulated network that take over from each other; see tests/simulator/failover_trial.py."""
+"""Whole brokers on a simulated network that take over from each other (tests/simulator/failover_trial.py)."""
 
 from __future__ import annotations
 

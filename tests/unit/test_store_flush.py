@@ -169,7 +169,7 @@ class FlushTests(SynchronousTestCase):
             self.assertEqual(found, is_due, (flushed_to, written_to, pages))
 
     def test_who_waits_for_a_flush_does_not_wait_for_a_checkpoint(self) -> None:
-        """The end of a checkpoint wakes no sender: one that came while it was made would wait for the next."""
+        """The end of a checkpoint wakes no sender: one that came meanwhile would wait for the next."""
         end = self.send()
         checkpoint = self.store.begin_checkpoint(NOW)
         flush = self.store.begin_flush()
