@@ -86,7 +86,7 @@ class MemoryBroker:
         self.began_ms = began_ms
         self.set_by_ms = 0
         """By so much somebody has set the wall clock."""
-        self.settings = broker_settings(storePathRootDir="/store", **{**SMALL_FILES, **keys})
+        self.settings = broker_settings(**{"storePathRootDir": "/store", **SMALL_FILES, **keys})
         with mock.patch("rocketmq_tx.broker.service.OwnThread", NoThread):
             self.parts = BrokerParts(self.settings, self.clock, self.now_ms, self.disk)
         self._services = [

@@ -19,11 +19,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import pull_rules
-from rocketmq_tx.broker.pull_rules import COMMIT_OFFSET, SUSPEND, Admission, PullRules, ReaderRole
+from rocketmq_tx.broker.pull_rules import COMMIT_OFFSET, SUSPEND, Admission, Outcome, PullRules, ReaderRole
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import PeerError, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.answers import PullAnswers
-from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode, SerializeType
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import PullMessageRequestHeader
 from rocketmq_tx.remoting.registry import serves_runs
@@ -122,7 +122,7 @@ class PullHandler:
             admission = self._rules.admit(header, *peer.address)
         except PeerError as error:
             return refused(frame, error)
-        self._commit(header)
+        self.commit(header, header.commit_offset)
         pull = Pull(peer, frame, header, header.queue_offset)
         try:
             result = self._read(pull, admission)
@@ -134,11 +134,11 @@ class PullHandler:
             return self._hold(pull)
         return self._answer(pull, admission, result)
 
-    def _commit(self, header: PullMessageRequestHeader) -> None:
+    def commit(self, header: PullMessageRequestHeader, commit_offset: int | None) -> None:
         """The consumer says on the way how far it has come; a slave's table is its master's."""
         if header.sys_flag & COMMIT_OFFSET and self._store_config.broker_role is not BrokerRole.SLAVE:
-            assert header.commit_offset is not None  # require_numbers
-            self._offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset)
+            assert commit_offset is not None  # require_numbers
+            self._offsets.commit(header.consumer_group, header.topic, header.queue_id, commit_offset)
 
     # -- holding ---------------------------------------------------------------------------------------------
 
@@ -184,14 +184,19 @@ class PullHandler:
     # -- reading and answering -------------------------------------------------------------------------------
 
     def _read(self, pull: Pull, admission: Admission) -> GetResult:
-        header = pull.header
+        return self.read(pull.header, pull.tested_to, admission, pull.cold_reads >= COLD_READS_MAX)
+
+    def read(
+        self, header: PullMessageRequestHeader, queue_offset: int, admission: Admission, may_block: bool
+    ) -> GetResult:
+        """What the store has for an admitted pull from `queue_offset` on. StoreError or WouldBlock."""
         return self._store.get_messages(
             header.topic,
             header.queue_id,
-            pull.tested_to,
+            queue_offset,
             header.max_msg_nums,
             self._filters.of(admission.subscription),
-            pull.cold_reads >= COLD_READS_MAX,
+            may_block,
             admission.wants,
         )
 
@@ -217,40 +222,53 @@ class PullHandler:
 
     def _answer(self, pull: Pull, admission: Admission, result: GetResult) -> Pieces:
         header = pull.header
-        outcome = pull_rules.conclude(result, header.queue_offset, pull.tested_to, admission, self._role())
+        outcome = pull_rules.conclude(result, header.queue_offset, pull.tested_to, admission, self.role())
         if outcome.code is ResponseCode.PULL_OFFSET_MOVED:
             self._moved.note(header, result.next_offset)
+        took_ms = 0
+        if pull.cold_from_ms and self._statistics is not None:
+            took_ms = self._statistics.now_ms() - pull.cold_from_ms
+        return self.encoded(header, pull.frame.serialize, pull.frame.opaque, outcome, result, took_ms)
+
+    def encoded(
+        self,
+        header: PullMessageRequestHeader,
+        serialize: SerializeType,
+        opaque: int,
+        outcome: Outcome,
+        result: GetResult,
+        took_ms: int,
+    ) -> Pieces:
+        """The answer as bytes, and counted; `took_ms` is how long the disk was waited for."""
         traffic = self.traffic
-        if result.count:
+        body, count = result.body, result.count
+        size_bytes = len(body)
+        if count:
             traffic.found += 1
-            traffic.messages += result.count
-            traffic.bytes += len(result.body)
+            traffic.messages += count
+            traffic.bytes += size_bytes
             if self._statistics is not None:
-                took_ms = self._statistics.now_ms() - pull.cold_from_ms if pull.cold_from_ms else 0
                 self._statistics.got(
-                    header.topic,
-                    header.queue_id,
-                    header.consumer_group,
-                    result.count,
-                    len(result.body),
-                    took_ms,
+                    header.topic, header.queue_id, header.consumer_group, count, size_bytes, took_ms
                 )
         else:
             traffic.missed += 1
+        code, remark, suggested_broker_id = outcome
         head = self._answers.head(
-            pull.frame.serialize,
-            outcome.code,
-            outcome.remark,
-            pull.frame.opaque,
-            outcome.suggested_broker_id,
+            serialize,
+            code,
+            remark,
+            opaque,
+            suggested_broker_id,
             result.next_offset,
             result.min_offset,
             result.max_offset,
-            len(result.body),
+            size_bytes,
         )
-        return head, result.body
+        return head, body
 
-    def _role(self) -> ReaderRole:
+    def role(self) -> ReaderRole:
+        """This broker's place in its set, which may change."""
         store = self._store_config
         is_master = store.broker_role is not BrokerRole.SLAVE
         return ReaderRole(self._broker_config.slave_read_enable, is_master or store.offset_check_in_slave)

@@ -32,6 +32,7 @@ from rocketmq_tx.broker.query_handlers import QueryRequests
 from rocketmq_tx.broker.queue_entries import QueueEntries
 from rocketmq_tx.broker.queue_locks import LOCK_EXPIRED_S, QueueLocks
 from rocketmq_tx.broker.runtime_info import RuntimeInfo
+from rocketmq_tx.broker.scanned_pulls import ScannedPulls
 from rocketmq_tx.broker.statistics import LOOK_S, BrokerStatistics
 from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.tag_filter import TagFilters
@@ -90,10 +91,11 @@ class ReadingSide:
             now_ms,
         )
         filters = TagFilters()
+        rules = PullRules(broker, groups.find, topics.get, consumers.find, property_filters)
         pulls = PullHandler(
             settings,
             store,
-            PullRules(broker, groups.find, topics.get, consumers.find, property_filters),
+            rules,
             filters,
             offsets,
             self._held,
@@ -106,6 +108,7 @@ class ReadingSide:
         self.runtime_info = RuntimeInfo(settings, store, pulls.traffic, now_ms)
         self._handlers = [
             pulls,
+            ScannedPulls(rules, pulls),
             self._clients,
             OffsetRequests(offsets, store, reads),
             self._locks,

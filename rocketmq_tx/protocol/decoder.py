@@ -13,6 +13,7 @@ from typing import Any, Final
 from rocketmq_tx.errors import FrameError
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
+from rocketmq_tx.protocol.pull_scan import scan_pull
 from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 
 #: Code of a run of answers; their own codes say how requests went, not what they are.
@@ -24,6 +25,9 @@ SCANNED_SEND: Final = -2
 #: Code of a run of `end_scan.ScannedEnd`: one-way ends of transactions that were read without parsing.
 SCANNED_END: Final = -3
 
+#: Code of a run of `pull_scan.ScannedPull`: pulls that were read without parsing.
+SCANNED_PULL: Final = -4
+
 #: (code, items): frames, or what scanners made where the code is one of theirs.
 Run = tuple[int, list[Any]]
 
@@ -34,6 +38,7 @@ _GATHERED = frozenset({SCANNED_SEND, SCANNED_END})
 _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
+_PULL_BEGINS = b'{"code":11,'
 _SMALLEST_LENGTH = 4  # the word that tells how the header is written
 
 
@@ -41,8 +46,8 @@ class FrameDecoder:
     """Cuts one direction of one connection into frames.
 
     `max_frame_bytes` counts a whole frame with its length field. With a `scanner`, sends that it can read
-    come as runs of SCANNED_SEND, and ends of transactions as SCANNED_END; without one, every frame comes as a
-    `Frame`.
+    come as runs of SCANNED_SEND, ends of transactions as SCANNED_END and pulls as SCANNED_PULL; without one,
+    every frame comes as a `Frame`.
     """
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, scanner: SendScanner | None = None) -> None:
@@ -111,7 +116,7 @@ class FrameDecoder:
             if scan is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
                 item = scan(data, header_start, header_start + word, end)
                 if item is None:
-                    code, item = SCANNED_END, scan_end(data, header_start, header_start + word, end)
+                    code, item = _scan_others(data, header_start, header_start + word, end)
             if item is None:
                 item = decode_frame_at(data, position + _LENGTH_SIZE, end)
                 code = RESPONSE_RUN if item.is_response else item.code
@@ -142,6 +147,13 @@ class FrameDecoder:
             self._wanted = _LENGTH_SIZE + length
         if left:
             self._pending += data[position:]
+
+
+def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> tuple[int, Any]:
+    """What is scanned besides sends: its code and item, which is None for whatever is to be parsed."""
+    if data.startswith(_PULL_BEGINS, header_start):
+        return SCANNED_PULL, scan_pull(data, header_start, header_end, end)
+    return SCANNED_END, scan_end(data, header_start, header_end, end)
 
 
 def _begin_run(runs: list[Run], gathered: dict[int, list[Any]], code: int) -> list[Any]:

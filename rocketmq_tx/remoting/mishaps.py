@@ -17,7 +17,9 @@ from rocketmq_tx.protocol.commands import command_name
 from rocketmq_tx.protocol.end_scan import ScannedEnd
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
-from rocketmq_tx.protocol.send_scan import as_frame
+from rocketmq_tx.protocol.pull_scan import ScannedPull
+from rocketmq_tx.protocol.pull_scan import as_frame as pull_as_frame
+from rocketmq_tx.protocol.send_scan import as_frame as send_as_frame
 
 if TYPE_CHECKING:
     from rocketmq_tx.remoting.peer import Peer
@@ -36,8 +38,14 @@ def as_refusal(error: BaseException | None) -> tuple[int, str]:
 def refusals(run: list[Any], code: int, remark: str) -> list[bytes]:
     """The same answer to each request of a run that wants one; items are frames, or what was scanned."""
     wanting = (item for item in run if not isinstance(item, ScannedEnd))  # these are one-way, all of them
-    frames = (item if isinstance(item, Frame) else as_frame(item) for item in wanting)
+    frames = map(_as_frame, wanting)
     return [encode_frame(frame.answer(code, remark)) for frame in frames if not frame.is_oneway]
+
+
+def _as_frame(item: Any) -> Frame:
+    if isinstance(item, Frame):
+        return item
+    return pull_as_frame(item) if isinstance(item, ScannedPull) else send_as_frame(item)
 
 
 class Mishaps:
