@@ -6,14 +6,17 @@ properties are its own followed by those of the batch. Facts: `spec/store.yaml` 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+from zlib import crc32
+
 from rocketmq_tx.broker import send_rules, timer_rules
 from rocketmq_tx.broker.single_message import index_keys
-from rocketmq_tx.errors import MessageError
+from rocketmq_tx.errors import MessageError, RequestRefused
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.batch import decode_batch
 from rocketmq_tx.protocol.flags import transaction_type
 from rocketmq_tx.protocol.headers import SendMessageRequestHeader
-from rocketmq_tx.protocol.java import crc32, tags_code
+from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import RECORD_FIXED_BYTES
 from rocketmq_tx.protocol.properties import (
     decode_properties,
@@ -27,6 +30,13 @@ GROWTH_MAX = 8
 """Times maxMessageSize: what the records of a batch may need. The batch's own properties go to each of its
 messages, so that a few megabytes could become gigabytes."""
 
+TAILS_MAX = 4096
+_TAIL_BYTES_MAX = 1024
+_KEY_BYTES_MAX = 255
+_UNIQUE_KEY = f"{prop.UNIQ_KEY}\1".encode()
+_KEYS = f"{prop.KEYS}\1".encode()
+_PLACE = b"PLACE0OF0THE0KEY"
+CRC_MASK = 0x7FFFFFFF
 _QUEUE_OFFSETS = f"{prop.INNER_MULTI_QUEUE_OFFSET}\1".encode()
 """For the store to say, and not for a client."""
 
@@ -40,8 +50,12 @@ def batch_messages(
     *,
     cluster: str,
     max_message_size: int,
+    tails: BatchTails,
 ) -> tuple[list[NewMessage], bool]:
-    """(the messages, whether the sender waits). Raises RequestRefused, or MessageError for a torn body."""
+    """(the messages, whether the sender waits). Raises RequestRefused, or MessageError for a torn body.
+
+    The messages are plain tuples, which are cheaper.
+    """
     shared = decode_properties(header.properties)
     shared.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)
     if transaction_type(header.sys_flag) or send_rules.delay_level(shared, 0, 1):
@@ -57,30 +71,87 @@ def batch_messages(
     if grown > GROWTH_MAX * max_message_size:
         raise send_rules.message_illegal(max_message_size)
     sys_flag = send_rules.own_sys_flag(header.sys_flag)
-    messages = []
+    born_timestamp, reconsume_times = header.born_timestamp, header.reconsume_times or 0
+    messages: list[NewMessage] = []
     for flag, item_body, own in items:
-        if _QUEUE_OFFSETS in own:
-            own_pairs = unpack_properties(own)
-            own_pairs.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)
-            own = encode_properties(own_pairs).encode()
-        stored = send_rules.check_properties(join_properties(own, appended), max_message_size)
-        timer_rules.check_batch_member(stored)
-        properties = unpack_properties(stored)
+        stored, code, keys = tails.stored(own, appended, max_message_size)
         messages.append(
-            NewMessage(
-                topic,
-                queue_id,
-                item_body,
-                crc32(item_body),
-                stored,
-                flag,
-                sys_flag,
-                header.born_timestamp,
-                born_host,
-                header.reconsume_times or 0,
-                0,
-                tags_code(properties.get(prop.TAGS)),
-                index_keys(properties),
-            )
-        )
+            (
+                topic, queue_id, item_body, crc32(item_body) & CRC_MASK, stored, flag, sys_flag,
+                born_timestamp, born_host, reconsume_times, 0, code, keys,
+            )  # type: ignore[arg-type]
+        )  # fmt: skip
     return messages, waits
+
+
+Member = tuple[bytes, int, "tuple[str, ...]"]
+"""The stored properties of a message of a batch, the hash of its tags, and its keys for the index."""
+
+
+def stored_member(own: bytes, appended: bytes, max_message_size: int) -> Member:
+    """What becomes of a member's own properties. RequestRefused for what may not be in a batch."""
+    if _QUEUE_OFFSETS in own:
+        own_pairs = unpack_properties(own)
+        own_pairs.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)
+        own = encode_properties(own_pairs).encode()
+    stored = send_rules.check_properties(join_properties(own, appended), max_message_size)
+    timer_rules.check_batch_member(stored)
+    properties = unpack_properties(stored)
+    return stored, tags_code(properties.get(prop.TAGS)), index_keys(properties)
+
+
+class _Tail(NamedTuple):
+    """What is stored before and after a member's unique key, and what follows from it."""
+
+    before: bytes
+    after: bytes
+    tags_code: int
+    further_keys: tuple[str, ...]
+
+
+class BatchTails:
+    """What becomes of properties, worked out once for all members that differ in their unique keys only."""
+
+    def __init__(self) -> None:
+        self._tails: dict[tuple[bytes, bytes, bytes], _Tail | None] = {}
+
+    def stored(self, own: bytes, appended: bytes, max_message_size: int) -> Member:
+        """As `stored_member`, and mostly without looking closer."""
+        start = own.find(_UNIQUE_KEY)
+        if start >= 0:
+            key_start = start + len(_UNIQUE_KEY)
+            key_end = own.find(b"\2", key_start)
+            if key_end < 0:
+                key_end = len(own)
+            key = own[key_start:key_end]
+            parts = own[:start], own[key_end:], appended
+            try:
+                tail = self._tails[parts]
+            except KeyError:
+                tail = self._new_tail(parts, max_message_size)
+            if tail is not None and key.isalnum() and len(key) <= _KEY_BYTES_MAX:
+                before, after, code, further_keys = tail
+                text = key.decode()
+                return before + key + after, code, (text, *further_keys) if further_keys else (text,)
+        return stored_member(own, appended, max_message_size)
+
+    def _new_tail(self, parts: tuple[bytes, bytes, bytes], max_message_size: int) -> _Tail | None:
+        """None where it has to be worked out for each message."""
+        before, after, appended = parts
+        if sum(map(len, parts)) > _TAIL_BYTES_MAX or _KEYS in before or _KEYS in after:
+            return None  # keys of its own make each member another
+        tail = None
+        if not before or before.endswith(b"\2"):
+            try:
+                stored, code, keys = stored_member(
+                    b"".join((before, _UNIQUE_KEY, _PLACE, after)), appended, max_message_size
+                )
+            except RequestRefused:
+                return None
+            if stored.count(_PLACE) == 1 and keys[:1] == (_PLACE.decode(),):
+                stored_before, _, stored_after = stored.partition(_PLACE)
+                tail = _Tail(stored_before, stored_after, code, keys[1:])
+        if len(self._tails) >= TAILS_MAX:
+            self._tails.clear()
+        self._tails[parts] = tail
+        return tail

@@ -43,9 +43,10 @@ class FurtherQueues:
         if not self._config.enable_multi_dispatch:
             return
         for message in messages:
-            if MARK in message.properties:
-                named = unpack_properties(message.properties).get(prop.INNER_MULTI_DISPATCH, "")
-                self._check_named(pieces(named), message.queue_id)
+            _, queue_id, _, _, properties, *_ = message  # a plain tuple does as well
+            if MARK in properties:
+                named = unpack_properties(properties).get(prop.INNER_MULTI_DISPATCH, "")
+                self._check_named(pieces(named), queue_id)
 
     def _check_named(self, named: list[str], queue_id: int) -> None:
         new = set()

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import send_rules
 from rocketmq_tx.broker.appending import Appending
-from rocketmq_tx.broker.batch_messages import batch_messages
+from rocketmq_tx.broker.batch_messages import BatchTails, batch_messages
 from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.send_answers import SendAnswers
@@ -72,6 +72,7 @@ class SendHandler:
         self._appending = appending
         self._now_ms = now_ms
         self._answers = answers
+        self._batch_tails = BatchTails()
 
     @serves_runs(RequestCode.SEND_MESSAGE)
     def send(self, peer: Peer, run: list[Frame]) -> list[Answer]:
@@ -139,6 +140,7 @@ class SendHandler:
             send.messages, send.waits = batch_messages(
                 topic, send.queue_id, header, send.frame.body, peer.packed_host,
                 cluster=self._broker.broker_cluster_name, max_message_size=store.max_message_size,
+                tails=self._batch_tails,
             )  # fmt: skip
         else:
             message, send.waits = single_message(

@@ -14,6 +14,7 @@ from rocketmq_tx.protocol.properties import MAX_PROPERTIES_BYTES
 
 _HEAD = struct.Struct(">iiiii")  # total size, magic, body CRC, flag, body length
 _PROPERTIES_LENGTH = struct.Struct(">h")
+_new_tuple = tuple.__new__
 _FIXED_BYTES = _HEAD.size + _PROPERTIES_LENGTH.size
 
 
@@ -32,23 +33,25 @@ def decode_batch(data: bytes) -> list[BatchItem]:
     as clients write 0 for both.
     """
     items: list[BatchItem] = []
-    start = 0
-    while start < len(data):
+    start, data_end = 0, len(data)
+    unpack_head, unpack_length, head_size = _HEAD.unpack_from, _PROPERTIES_LENGTH.unpack_from, _HEAD.size
+    while start < data_end:
         try:
-            total_size, _, _, flag, body_length = _HEAD.unpack_from(data, start)
-            body_end = start + _HEAD.size + body_length
+            total_size, _, _, flag, body_length = unpack_head(data, start)
+            body_start = start + head_size
+            body_end = body_start + body_length
             properties_start = body_end + 2
             if body_length < 0 or properties_start > start + total_size:
                 raise MessageError(
                     f"batch item {len(items)}: {total_size} bytes with a body of {body_length}"
                 )
-            (properties_length,) = _PROPERTIES_LENGTH.unpack_from(data, body_end)
+            (properties_length,) = unpack_length(data, body_end)
         except struct.error as error:
             raise MessageError(f"batch item {len(items)} is cut off") from error
         end = properties_start + properties_length
-        if properties_length < 0 or end != start + total_size or end > len(data):
+        if properties_length < 0 or end != start + total_size or end > data_end:
             raise MessageError(f"batch item {len(items)}: lengths do not add up to its {total_size} bytes")
-        items.append(BatchItem(flag, data[start + _HEAD.size : body_end], data[properties_start:end]))
+        items.append(_new_tuple(BatchItem, (flag, data[body_start:body_end], data[properties_start:end])))
         start = end
     return items
 

@@ -195,10 +195,14 @@ class Appender:
 
     def _size_of(self, messages: Iterable[NewMessage]) -> int:
         """Bytes that the records of a batch need, which must fit into one segment."""
-        total = 0
+        total, topic, topic_bytes = 0, "", 0
+        fixed_v4, fixed_v6 = self._head_v4.size + TAIL_BYTES, self._head_v6.size + TAIL_BYTES
         for message in messages:
-            head = self._head_v6 if len(message[8]) == IPV6_HOST_BYTES else self._head_v4
-            total += head.size + TAIL_BYTES + len(message[2]) + len(message[0].encode()) + len(message[4])
+            if message[0] is not topic:
+                topic = message[0]
+                topic_bytes = len(topic.encode())
+            fixed = fixed_v6 if len(message[8]) == IPV6_HOST_BYTES else fixed_v4
+            total += fixed + len(message[2]) + topic_bytes + len(message[4])
         if total > self._log.record_limit(0):
             raise MessageError(
                 f"a batch of {total} bytes does not fit into a segment of {self._log.segment_size}"
