@@ -29,6 +29,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "twisted": version("twisted"),
         "java": _java(),
+        "nice": os.nice(0),
     }
 
 

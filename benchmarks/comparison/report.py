@@ -91,6 +91,7 @@ def _machines(kept: Mapping[str, Result]) -> list[str]:
             f"{facts['kernel']}, Python {facts['python']}, Twisted {facts['twisted']}, Java {facts['java']}; "
             f"{len(next(iter(result.rounds.values())))} rounds of {facts['seconds']:g} s, "
             f"Apache warmed up for {facts['warm_up_s']:g} s"
+            + (f", load and servers at nice {facts['nice']}" if facts.get("nice") else "")
         )
         lines.setdefault(line, []).append(result.scenario)
     if len(lines) == 1:
