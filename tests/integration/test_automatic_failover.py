@@ -13,6 +13,7 @@ import struct
 
 from benchmarks.failover_loop import TAKEN, Pair, run
 from tests.clusters import Broker, ClusterTestCase
+from tests.integration.test_promotion import mqpromote
 from tests.interop.java_client import QUICK_CONSUMER, JavaClient, JavaClientFailed, bodies, message
 from tests.interop.toolchain import require_java
 from tests.waiting import wait_until
@@ -159,7 +160,10 @@ class ZooKeeperFaultTests(ClusterTestCase):
         wait_until(lambda: self.send() == "SEND_OK", "both are in sync", 60)
         self.check_nothing_lost()
 
-    def test_a_master_that_stops_in_order_is_followed_at_once(self) -> None:
+    def test_a_master_that_stops_in_order_is_followed_at_once_and_nobody_else_promotes(self) -> None:
+        by_hand = mqpromote(self.second, "--force")
+        self.assertEqual(by_hand.returncode, 1)
+        self.assertIn("stop the master in order", by_hand.stdout + by_hand.stderr)
         self.first.stop()
         self.second.process.wait_for_output("elected", 2)
         wait_until(lambda: self.send() in TAKEN, "messages are taken by the other", 5)
