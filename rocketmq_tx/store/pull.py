@@ -104,7 +104,9 @@ def _wanted(fields: tuple[int, ...], matches: Matches, room: _Limits) -> _Wanted
     if len(starts) >= room.messages:
         starts, sizes = starts[: room.messages], sizes[: room.messages]
         looked_at = all_starts.index(starts[-1]) + 1
-    return _Wanted(starts, sizes, looked_at) if sum(sizes) <= room.size_bytes else None
+    # An answer is full at the first entry, wanted or not, that it has no room for.
+    fits = sum(sizes) + max(all_sizes) <= room.size_bytes
+    return _Wanted(starts, sizes, looked_at) if fits else None
 
 
 class Puller:
