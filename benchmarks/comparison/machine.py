@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,3 +72,18 @@ def _others_seconds() -> float:
         return pid == os.getpid()
 
     return sum(used_s for pid, used_s in times.items() if not is_ours(pid))
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started and that still run."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += map(int, path.read_text().split())
+    return found
+
+
+def take_precedence(pids: Iterable[int]) -> None:
+    """Gives their sessions the nice value that we have: Linux weighs sessions before processes."""
+    for pid in pids:
+        with contextlib.suppress(OSError):  # not Linux, or built without it
+            Path(f"/proc/{pid}/autogroup").write_text(str(os.nice(0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def _run_group(
             sides = stack.enter_context(running(options.sides, group.servers))
         java = stack.enter_context(JavaLoad()) if group.java else None
         stage = Stage(options.stores, stack, java)
+        if os.nice(0) < 0:
+            machine.take_precedence([os.getpid(), *machine.children(os.getpid())])
         for name, side in sides.items():
             if stage.java:
                 stage.java.open(side)
