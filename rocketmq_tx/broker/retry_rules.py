@@ -24,6 +24,8 @@ from rocketmq_tx.store.append import NewMessage
 
 FIRST_RETRY_LEVEL = 3
 """10 s with the levels as they come; each further retry waits one level longer."""
+_MOST_TRIES = 2**31 - 1
+"""What a record can count. A producer may claim any number of tries, negative ones included."""
 
 
 def check_retry_topic(config: TopicConfig) -> None:
@@ -56,8 +58,8 @@ def is_dead_letter(
 
 
 def retry_level(record: MessageRecord, asked_level: int) -> int:
-    """The delay level of the next try; 0 leaves it to the broker: longer with each try."""
-    return asked_level or FIRST_RETRY_LEVEL + record.reconsume_times
+    """The delay level of the next try, 0 for none; asked for 0 the broker chooses: longer with each try."""
+    return asked_level or max(0, FIRST_RETRY_LEVEL + record.reconsume_times)
 
 
 def handed_back(
@@ -97,7 +99,7 @@ def handed_back(
         send_rules.own_sys_flag(record.sys_flag),
         record.born_timestamp,
         pack_host(*record.born_host),
-        record.reconsume_times + 1,
+        min(record.reconsume_times + 1, _MOST_TRIES),
         0,
         code,
         index_keys(properties),

@@ -7,7 +7,7 @@ from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.bodies import TopicFilterType
-from rocketmq_tx.protocol.flags import SysFlag
+from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag, with_transaction_type
 from rocketmq_tx.protocol.headers import SendMessageRequestHeader
 from rocketmq_tx.protocol.java import crc32, tags_code
 from rocketmq_tx.protocol.properties import decode_properties
@@ -31,11 +31,15 @@ def single_message(
 
     A message for the dead letter queue is stored there at once, with its delay taken off.
     """
-    properties = decode_properties(header.properties)
+    properties, sys_flag = decode_properties(header.properties), header.sys_flag
+    if send_rules.retry_group(topic) is not None:
+        # A retry is no new transaction; clients before 4.6.1 leave the mark of the first one on it.
+        properties.pop(prop.TRANSACTION_PREPARED, None)
+        sys_flag = with_transaction_type(sys_flag, TRANSACTION_NOT)
     if dead_letter_topic is not None:
         topic, queue_id = dead_letter_topic, 0
         properties[prop.DELAY] = "0"
-    sys_flag = header.sys_flag | (SysFlag.MULTI_TAGS if filter_type is TopicFilterType.MULTI_TAG else 0)
+    sys_flag |= SysFlag.MULTI_TAGS if filter_type is TopicFilterType.MULTI_TAG else 0
     delays_ms = store.delay_levels_ms
     placement = send_rules.place(
         topic,

@@ -159,6 +159,15 @@ class DeadLetters(SendBackCase):
         (stored,) = self.broker.records(DLQ)
         self.assertEqual((stored.property_map["DELAY"], stored.reconsume_times), ("0", 16))
 
+    def test_a_retry_of_what_was_a_transaction_is_none_again(self) -> None:
+        """Clients before 4.6.1 leave the mark on the copies that they send by themselves."""
+        properties = {"RETRY_TOPIC": "Orders", "DELAY": "3", "TRAN_MSG": "true", "PGROUP": "pg"}
+        for tries in (1, 16):
+            fields = {"reconsume_times": tries, "max_reconsume_times": 16, "sys_flag": 4}
+            self.assertEqual(self.broker.send(b"%d" % tries, RETRY, properties=properties, **fields).code, 0)
+        self.broker.pass_time(10)
+        self.assertEqual((self.broker.bodies(RETRY), self.broker.bodies(DLQ)), ([b"1"], [b"16"]))
+
     def test_the_own_way_of_the_client_is_delayed_as_well(self) -> None:
         properties = {"RETRY_TOPIC": "Orders", "DELAY": "3"}
         self.broker.send(b"copy", RETRY, properties=properties, reconsume_times=1, max_reconsume_times=16)
@@ -334,6 +343,18 @@ class Arithmetic(SynchronousTestCase):
         again = delivered(waiting)
         self.assertEqual((again.topic, again.queue_id, again.body), (RETRY, 1, body))
         self.assertEqual((again.reconsume_times, again.flag), (tries + 1, 3))
+
+    def test_tries_that_no_message_can_have_had_stop_no_retry(self) -> None:
+        """The count comes with the send: a producer may claim any."""
+        for claimed, times, topic in (
+            (-4, -3, RETRY),
+            (-(2**31), 1 - 2**31, RETRY),
+            (2**31 - 1, 2**31 - 1, SCHEDULE),
+        ):
+            record = MessageRecord("Orders", reconsume_times=claimed)
+            level = retry_rules.retry_level(record, 0)
+            message = retry_rules.handed_back(record, RETRY, 0, level, 100, DELAYS_MS)
+            self.assertEqual((message.reconsume_times, message.topic), (times, topic))
 
     def test_without_any_level_a_retry_comes_at_once(self) -> None:
         message = retry_rules.handed_back(MessageRecord("Orders"), RETRY, 1, 3, 100, ())
