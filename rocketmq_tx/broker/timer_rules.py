@@ -158,9 +158,10 @@ class Cancellations:
 
     def find(self, properties: dict[str, str]) -> bool:
         """Whether the message with these stored properties is cancelled."""
-        if not self._by_key:
-            return False
-        found = self._by_key.get(f"{properties.get(prop.REAL_TOPIC)}+{properties.get(prop.UNIQ_KEY)}")
+        key = properties.get(prop.UNIQ_KEY)
+        if not self._by_key or key is None:
+            return False  # without a unique key nobody can name it
+        found = self._by_key.get(f"{properties.get(prop.REAL_TOPIC)}+{key}")
         return found is not None and int(properties[prop.TIMER_OUT_MS]) <= found.until_ms
 
     def expire(self, passed_ms: int) -> None:

@@ -142,6 +142,14 @@ class Cancelling(SynchronousTestCase):
         cancellations.expire(NOW + 1000)
         self.assertEqual((cancellations.entries(), len(cancellations)), ([], 0))
 
+    def test_a_message_without_a_unique_key_cannot_be_named(self) -> None:
+        cancellations = Cancellations()
+        named = {"TIMER_OUT_MS": str(NOW), "REAL_TOPIC": "Orders", "TIMER_DEL_UNIQKEY": "None"}
+        cancellations.add(pack_entry(NOW - 1001, 400, 100, True), named)
+
+        self.assertFalse(cancellations.find({"REAL_TOPIC": "Orders", "TIMER_OUT_MS": str(NOW)}))
+        self.assertTrue(self.found(cancellations, NOW, key="None"))
+
 
 class Records(SynchronousTestCase):
     def test_a_delivered_message_is_its_pending_one_in_its_own_queue(self) -> None:
