@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from rocketmq_tx.broker.send_rules import message_illegal
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import ResponseCode
-from rocketmq_tx.protocol.properties import unpack_properties
+from rocketmq_tx.protocol.properties import MAX_PROPERTIES_BYTES, unpack_properties
 from rocketmq_tx.store.append import NewMessage
-from rocketmq_tx.store.multi_dispatch import MARK, pieces
+from rocketmq_tx.store.multi_dispatch import MARK, growth, pieces
 
 
 class LightQueues(Protocol):
@@ -43,10 +44,15 @@ class FurtherQueues:
         if not self._config.enable_multi_dispatch:
             return
         for message in messages:
-            _, queue_id, _, _, properties, *_ = message  # a plain tuple does as well
+            topic, queue_id, _, _, properties, *_ = message  # a plain tuple does as well
             if MARK in properties:
                 named = unpack_properties(properties).get(prop.INNER_MULTI_DISPATCH, "")
                 self._check_named(pieces(named), queue_id)
+                waits = not names.may_be_dispatched(
+                    topic
+                )  # its numbers come when nobody can be told any more
+                if waits and len(properties) + growth(properties) > MAX_PROPERTIES_BYTES:
+                    raise message_illegal(self._config.max_message_size)
 
     def _check_named(self, named: list[str], queue_id: int) -> None:
         new = set()

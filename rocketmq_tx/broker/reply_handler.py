@@ -8,12 +8,15 @@ Facts: `spec/processors.yaml` (ReplyMessageProcessor).
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker import send_rules
+from rocketmq_tx.broker.single_message import index_keys
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import HeaderError, MessageError, RemotingError, RequestRefused
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
@@ -33,6 +36,7 @@ from rocketmq_tx.store.append import NewMessage
 if TYPE_CHECKING:
     from rocketmq_tx.broker.appending import Appending
     from rocketmq_tx.broker.clients import Producers
+    from rocketmq_tx.broker.further_queues import FurtherQueues
     from rocketmq_tx.broker.send_answers import SendAnswers
     from rocketmq_tx.broker.topics import TopicTable
     from rocketmq_tx.config.settings import BrokerSettings
@@ -64,7 +68,9 @@ class ReplyHandler:
         appending: Appending,
         answers: SendAnswers,
         now_ms: Callable[[], int],
+        further_queues: FurtherQueues | None = None,
     ) -> None:
+        self._further_queues = further_queues
         self._settings = settings
         self._topics = topics
         self._producers = producers
@@ -97,7 +103,8 @@ class ReplyHandler:
             if problem is not None:
                 code, remark = ResponseCode.SYSTEM_ERROR, problem
             if self._settings.broker.store_reply_message_enable:
-                self._store(peer, frame, reply, answered)
+                with suppress(RequestRefused, MessageError):  # what counts is that the client has it
+                    self._store(peer, frame, reply, answered)
         except RequestRefused as refusal:
             return self._answered(frame, refusal.code, refusal.remark)
         except (HeaderError, MessageError) as error:
@@ -116,9 +123,12 @@ class ReplyHandler:
         send_rules.check_broker(self._settings.broker, self._now_ms())
         topic = send_rules.check_topic_name((frame.ext_fields or {}).get(topic_key))
         header = header_class.from_ext_fields(frame.ext_fields)
-        config = self._topics.for_send(
-            topic, header.default_topic, header.default_topic_queue_nums or 0, header.unit_mode
-        )
+        if self._settings.store.broker_role is BrokerRole.SLAVE:
+            config = self._topics.get(topic)  # its tables are its master's
+        else:
+            config = self._topics.for_send(
+                topic, header.default_topic, header.default_topic_queue_nums or 0, header.unit_mode
+            )
         if config is None:
             raise send_rules.topic_missing(topic)
         send_rules.check_queue(config, header.queue_id, peer.name)
@@ -140,18 +150,19 @@ class ReplyHandler:
             return f"push reply message to {client_id}fail."
         return None if answer.code == ResponseCode.SUCCESS else f"push reply message to {client_id}fail."
 
-    def _store(
-        self, peer: Peer, frame: Frame, reply: Reply, answered: SendMessageResponseHeader
-    ) -> None:
-        header, properties = reply.header, reply.properties
+    def _store(self, peer: Peer, frame: Frame, reply: Reply, answered: SendMessageResponseHeader) -> None:
+        header, properties = reply.header, dict(reply.properties)
+        properties.pop(prop.INNER_MULTI_QUEUE_OFFSET, None)  # for the store to say
         stored = send_rules.stored_properties(
             properties, len(frame.body), self._settings.store.max_message_size
         )
         message = NewMessage(
             reply.topic, reply.queue_id, frame.body, crc32(frame.body), stored,
-            header.flag, header.sys_flag, header.born_timestamp, peer.packed_host,
-            header.reconsume_times or 0, 0, tags_code(properties.get(prop.TAGS)), (),
+            header.flag, send_rules.own_sys_flag(header.sys_flag), header.born_timestamp, peer.packed_host,
+            header.reconsume_times or 0, 0, tags_code(properties.get(prop.TAGS)), index_keys(properties),
         )  # fmt: skip
+        if self._further_queues is not None:
+            self._further_queues.check([message])
         (placed,) = self._appending.append([message], self._now_ms())
         answered.msg_id = packed_offset_message_id(self._answers.store_host, placed.commit_log_offset)
         answered.queue_offset = placed.queue_offset

@@ -229,6 +229,9 @@ class BrokerParts:
 
     def _make_sending(self) -> None:
         self.scanner = SendScanner()
+        self.further_queues = FurtherQueues(
+            self.settings.store, self.store, lambda topic: self.topics.get(topic) is not None
+        )
         self.send_handler = SendHandler(
             self.settings,
             self.topics,
@@ -236,7 +239,7 @@ class BrokerParts:
             self.appending,
             self.answers,
             self.now_ms,
-            FurtherQueues(self.settings.store, self.store, lambda topic: self.topics.get(topic) is not None),
+            self.further_queues,
         )
         self.scanned_sends = ScannedSends(
             self.settings,
@@ -308,7 +311,13 @@ class BrokerParts:
                 self.store_service.retention.ask,
             ),
             ReplyHandler(
-                settings, self.topics, self.reading.producers, self.appending, self.answers, self.now_ms
+                settings,
+                self.topics,
+                self.reading.producers,
+                self.appending,
+                self.answers,
+                self.now_ms,
+                self.further_queues,
             ),
             *self.reading.handlers(),
             *self.transactions.handlers(),

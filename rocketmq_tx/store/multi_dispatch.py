@@ -91,7 +91,7 @@ class MultiDispatch:
             for message in messages:
                 yield from self._numbered(message, placed, touched, arrived)
 
-        spare_bytes = sum(_growth(message[4]) for message in messages if MARK in message[4]) if whole else 0
+        spare_bytes = sum(growth(message[4]) for message in messages if MARK in message[4]) if whole else 0
         placed = self._appender.append_all(messages, now_ms, whole, numbered, spare_bytes)
         self._arrived |= arrived
         return placed
@@ -152,7 +152,7 @@ class MultiDispatch:
         self._arrived.add((further.topic, further.queue_id))
 
 
-def _growth(properties: bytes) -> int:
-    """So many bytes the numbers may need at most."""
+def growth(properties: bytes) -> int:
+    """So many bytes the numbers of a message with these properties may need at most."""
     named = unpack_properties(properties).get(property_names.INNER_MULTI_DISPATCH, "")
     return _OFFSETS_BYTES + _NUMBER_BYTES * len(pieces(named))

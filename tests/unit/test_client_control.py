@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.reset_rules import reset_offset
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.bodies import (
     ConsumerData,
     ConsumeType,
@@ -108,12 +109,12 @@ class ConnectedCase(SynchronousTestCase):
 
 
 class ReplyTests(ConnectedCase):
-    def reply(self, v2: bool = True, **properties: str) -> Frame:
+    def reply(self, v2: bool = True, sys_flag: int = 0, **properties: str) -> Frame:
         kind = SendMessageRequestHeaderV2 if v2 else SendMessageRequestHeader
         code = RequestCode.SEND_REPLY_MESSAGE_V2 if v2 else RequestCode.SEND_REPLY_MESSAGE
         header = kind(
             producer_group="replier", topic=REPLY_TOPIC, default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=5, flag=3, properties=encode_properties(properties),
+            queue_id=0, sys_flag=sys_flag, born_timestamp=5, flag=3, properties=encode_properties(properties),
         )  # fmt: skip
         return self.ask(code, header, b"pong")
 
@@ -178,6 +179,54 @@ class ReplyTests(ConnectedCase):
         answer = self.reply(REPLY_TO_CLIENT=CLIENT_ID)
         self.assertEqual((answer.ext_fields or {})["msgId"], "0")
         self.assertEqual(self.broker.records(REPLY_TOPIC), [])
+
+    def test_what_a_replier_claims_of_addresses_and_numbers_is_not_stored(self) -> None:
+        self.heartbeat()
+        self.reply(
+            sys_flag=0x30,
+            REPLY_TO_CLIENT=CLIENT_ID,
+            UNIQ_KEY="U1",
+            INNER_MULTI_DISPATCH="%LMQ%a",
+            INNER_MULTI_QUEUE_OFFSET="77",
+        )
+        self.reply(REPLY_TO_CLIENT=CLIENT_ID)
+        first, second = self.broker.records(REPLY_TOPIC)
+        self.assertEqual((first.body, first.sys_flag, second.body), (b"pong", 0, b"pong"))
+        self.assertNotIn("INNER_MULTI_QUEUE_OFFSET", first.property_map)
+        found = self.broker.parts.store.query_by_key(REPLY_TOPIC, "U1", 9, 0, self.broker.now_ms())
+        self.assertEqual(found.offsets, [first.commit_log_offset])
+
+    def test_a_reply_that_was_pushed_and_cannot_be_stored_counts_as_given(self) -> None:
+        """The client that asked has it; with an error the replier would send it again."""
+        self.heartbeat()
+        self.broker.parts.topics.ensure(REPLY_TOPIC, 1)
+        self.broker.becomes(BrokerRole.SLAVE)
+        answer = self.reply(REPLY_TO_CLIENT=CLIENT_ID)
+        self.assertEqual((answer.code, (answer.ext_fields or {})["msgId"]), (ResponseCode.SUCCESS, "0"))
+        self.assertEqual(self.reply(REPLY_TO_CLIENT="somebody").code, ResponseCode.SYSTEM_ERROR)
+        self.assertEqual(self.broker.records(REPLY_TOPIC), [])
+
+    def test_a_slave_makes_no_topic_for_a_reply(self) -> None:
+        self.broker.becomes(BrokerRole.SLAVE)
+        header = SendMessageRequestHeaderV2(
+            producer_group="p", topic="New", default_topic="TBW102", default_topic_queue_nums=4,
+            queue_id=0, sys_flag=0, born_timestamp=5, flag=0,
+        )  # fmt: skip
+        answer = self.ask(RequestCode.SEND_REPLY_MESSAGE_V2, header, b"x")
+        self.assertEqual(answer.code, ResponseCode.TOPIC_NOT_EXIST)
+        self.assertIsNone(self.broker.parts.topics.get("New"))
+
+    def test_a_reply_stands_in_the_light_queues_that_it_may_name(self) -> None:
+        self.broker = MemoryBroker(enableLmq="true", enableMultiDispatch="true")
+        self.wire = Wire(self.broker.clock)
+        self.protocol = FrameProtocol(Connections(self.broker.clock, Registry(self.client)))
+        self.wire.join(self.protocol, FrameProtocol(self.broker.parts.connections))
+        self.heartbeat()
+        for named in ("%LMQ%a", "%LMQ%a,%LMQ%../b"):
+            answer = self.reply(REPLY_TO_CLIENT=CLIENT_ID, INNER_MULTI_DISPATCH=named)
+            self.assertEqual(answer.code, ResponseCode.SUCCESS)
+        self.assertEqual(len(self.broker.records("%LMQ%a")), 1)
+        self.assertEqual(len(self.broker.records(REPLY_TOPIC)), 1)
 
     def test_the_checks_of_a_send_come_first(self) -> None:
         header = SendMessageRequestHeaderV2(

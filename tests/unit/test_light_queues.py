@@ -181,6 +181,20 @@ class RefusalTests(LightCase):
         self.assertEqual(self.named(named=f"{A},{B},%LMQ%c").code, 0)
         self.assertEqual(len(self.broker.bodies(A)), 3)
 
+    def test_what_has_to_wait_is_refused_when_there_will_be_no_room_for_its_numbers(self) -> None:
+        """When its time comes nobody is left to be told, and an acknowledged message would be gone."""
+        for waiting in ({"DELAY": "1"}, {"TIMER_DELAY_SEC": "1"}, {"TRAN_MSG": "true", "PGROUP": "pg"}):
+            codes = []
+            for size in range(32_767, 32_400, -10):
+                answer = self.named(b"long", properties={"long": "x" * size, **waiting})
+                codes.append(answer.code)
+            self.assertEqual(set(codes), {ResponseCode.SUCCESS, ResponseCode.MESSAGE_ILLEGAL})
+            self.broker.pass_time(2)
+            if "PGROUP" not in waiting:
+                self.assertEqual(len(self.broker.bodies()), codes.count(ResponseCode.SUCCESS))
+                self.assertEqual(self.broker.bodies(A), self.broker.bodies())
+            self.broker = MemoryBroker(**ON)
+
 
 class NameTests(LightCase):
     def test_light_topics_need_no_settings_and_leave_none(self) -> None:
