@@ -224,7 +224,7 @@ class MessageStore:
 
         From now on no message is taken. StoreError when something cannot be written, and the store is closed.
         """
-        self.refuse("open", "the message store has been shut down")
+        self.end_writing()
         if self._lock is None or self._flusher.failure is not None:
             return None
         try:
@@ -232,6 +232,10 @@ class MessageStore:
         except BaseException:
             self._let_go()
             raise
+
+    def end_writing(self) -> None:
+        """From now on no message is taken, until the store is opened again."""
+        self.refuse("open", "the message store has been shut down")
 
     def finish_close(self, job: CheckpointJob | None) -> None:
         """Takes back a job that has run, and lets the lock go. StoreError as for `close`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,10 +34,14 @@ class TendedStore(FakeStore):
         self.refusals: dict[str, str] = {}
         self.expiry = self
         self.many_queues = False
+        self.closed_with: Any = self
 
     def open(self, now_ms: int) -> RecoveryReport:
         self.done.append("open")
         return RecoveryReport()
+
+    def end_writing(self) -> None:
+        """Nothing comes any more."""
 
     def begin_close(self, now_ms: int) -> Any:
         self.done.append("begin close")
@@ -44,6 +49,7 @@ class TendedStore(FakeStore):
 
     def finish_close(self, job: Any) -> None:
         self.done.append("close")
+        self.closed_with = job
 
     def queues(self) -> list[tuple[str, int]]:
         return [("Orders", 0)]
@@ -130,6 +136,7 @@ class Tending(SynchronousTestCase):
         self.store.many_queues = True
         self.clock.advance(1)
         self.assertEqual(self.store.done.count("queues"), 1 + 3)
+        self.store.many_queues = False
         self.stop()
 
     def test_sentences_that_differ_in_figures_are_said_once_a_minute(self) -> None:
@@ -237,13 +244,30 @@ class Tending(SynchronousTestCase):
     def test_stopping_closes_the_store_last(self) -> None:
         self.service.appended()
         self.stop()
-        self.assertEqual(self.store.done, ["open", "begin close", "close"])
+        self.assertEqual(self.store.done, ["open", "queues", "begin close", "close"])
         self.assertIsNotNone(self.flushes.failure)
+
+    def test_very_many_queues_hold_a_stop_up_for_seconds_only_and_the_next_start_recovers(self) -> None:
+        def take_half_a_second(most: int) -> int:
+            self.store.done.append("queues")
+            self.clock.rightNow += 0.5
+            return 250
+
+        self.store.done.clear()
+        with mock.patch.object(self.store, "write_some_queues", take_half_a_second):
+            stopped = self.service.stopService()
+            assert stopped is not None
+            self.assertEqual(self.store.done, ["queues"])  # the reactor has its turn in between
+            self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.store.done, ["queues"] * 5 + ["close"])
+        self.assertIsNone(self.store.closed_with)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_disk_that_hangs_does_not_hold_up_the_reactor_at_the_end(self) -> None:
         stopped = self.service.stopService()
         assert stopped is not None
-        self.assertEqual(self.store.done, ["open", "begin close"])
+        self.assertEqual(self.store.done, ["open", "queues", "begin close"])
         self.assertNoResult(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
