@@ -7,6 +7,7 @@ when the frame is complete: feeding byte by byte costs no more than its appends.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import Any, Final
 
@@ -32,8 +33,10 @@ SCANNED_PULL: Final = -4
 Run = tuple[int, list[Any]]
 
 #: Runs of these are not torn apart by each other. A producer with many threads mixes both, and an end is
-#: about a half message that was answered before, so that no order between them says anything.
+#: about a half message that was answered before, so that no order between them says anything - but where
+#: both name one unique key: an application that sends a message object again begins another transaction.
 _GATHERED = frozenset({SCANNED_SEND, SCANNED_END})
+_NOTHING: frozenset[int] = frozenset()
 
 _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
@@ -71,7 +74,7 @@ class FrameDecoder:
         """The frames that `data` completes, in order, as runs of consecutive frames of one code.
 
         Scanned sends and scanned ends do not part each other's runs, and sends come first: [end, send, end]
-        are a run of a send and one of two ends.
+        are a run of a send and one of two ends, unless they are about the same unique key.
         FrameError when the bytes are no frames; the connection is then to be closed. Good frames in front of
         the bad bytes are not lost: they are returned, `broken` is set, and the next call raises.
         """
@@ -85,15 +88,19 @@ class FrameDecoder:
             self._pending.clear()
         runs: list[Run] = []
         try:
-            position = self._decode_into(runs, data)
+            position = self._decode_into(runs, data, _GATHERED)
             self._keep(data, position)
         except FrameError as error:
             self._broken = error
             if not runs:
                 raise
+        if len(runs) > 1 and any(map(_share_a_key, runs, runs[1:])):
+            runs = []
+            with suppress(FrameError):  # it is known from above
+                self._decode_into(runs, data, _NOTHING)
         return runs
 
-    def _decode_into(self, runs: list[Run], data: bytes) -> int:
+    def _decode_into(self, runs: list[Run], data: bytes, gathers: frozenset[int]) -> int:
         """Appends the runs of all complete frames; where the first incomplete one begins."""
         scan = self._scan
         longest = self._longest_length
@@ -127,7 +134,7 @@ class FrameDecoder:
                 items.append(item)
                 run_code = code
             else:
-                items = _begin_run(runs, gathered, code)
+                items = _begin_run(runs, gathered, code, gathers)
                 items.append(item)
                 run_code = code
             position = end
@@ -156,14 +163,24 @@ def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> t
     return SCANNED_END, scan_end(data, header_start, header_end, end)
 
 
-def _begin_run(runs: list[Run], gathered: dict[int, list[Any]], code: int) -> list[Any]:
+def _share_a_key(run: Run, following: Run) -> bool:
+    """True for a run of sends and one of ends of which two have the same unique key."""
+    if (run[0], following[0]) != (SCANNED_SEND, SCANNED_END):
+        return False
+    sent = {unique_key for _, _, unique_key, _, _, _ in run[1]}
+    return not sent.isdisjoint([end.key.encode() for end in following[1]])
+
+
+def _begin_run(
+    runs: list[Run], gathered: dict[int, list[Any]], code: int, gathers: frozenset[int]
+) -> list[Any]:
     """A new run of that code; `gathered` are the runs that go on whatever of their kind comes between."""
     items: list[Any] = []
     if code == SCANNED_SEND and SCANNED_END in gathered:
         runs.insert(-1, (code, items))  # in front of the ends, as somebody waits for its answers
     else:
         runs.append((code, items))
-    if code in _GATHERED:
+    if code in gathers:
         gathered[code] = items
     else:
         gathered.clear()

@@ -166,6 +166,24 @@ class Gathering(SynchronousTestCase):
         runs = self.feed(SEND, wanting_an_answer, SEND)
         self.assertEqual(runs, [(SCANNED_SEND, 1), (37, 1), (SCANNED_SEND, 1)])
 
+    def test_where_both_have_the_same_key_all_stays_in_its_order(self) -> None:
+        key = "C000020A29664E0E2F2A683140D30000"
+        again = SEND.replace("7F0000010000AB", key)
+        self.assertEqual(
+            self.feed(SEND, JAVA, again, AFTER_A_CHECK),
+            [(SCANNED_SEND, 1), (SCANNED_END, 1), (SCANNED_SEND, 1), (SCANNED_END, 1)],
+        )
+        self.assertEqual(self.feed(again, JAVA), [(SCANNED_SEND, 1), (SCANNED_END, 1)])
+        self.assertEqual(self.feed(AFTER_A_CHECK, again), [(SCANNED_SEND, 1), (SCANNED_END, 1)])
+
+    def test_also_in_front_of_bytes_that_are_no_frame(self) -> None:
+        again = SEND.replace("7F0000010000AB", "C000020A29664E0E2F2A683140D30000")
+        for broken in (b"\0\0\0\1\0\0\0\0", framed(b"{")):
+            decoder = FrameDecoder(scanner=SendScanner())
+            runs = decoder.feed(framed(JAVA.encode()) + framed(again.encode()) + broken)
+            self.assertEqual([code for code, _ in runs], [SCANNED_END, SCANNED_SEND])
+            self.assertIsNotNone(decoder.broken)
+
     def test_without_a_scanner_nothing_is_scanned(self) -> None:
         runs = FrameDecoder().feed(framed(JAVA.encode()))
         self.assertEqual([code for code, _ in runs], [37])
