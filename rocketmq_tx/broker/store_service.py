@@ -1,8 +1,8 @@
 """The store's life within the broker: opened before anybody can connect, closed when all is answered.
 
 In between this looks after what the store leaves to its owner: keys enter the index soon after their
-messages, queue entries are written once a second, checkpoints once a minute off the reactor, and a disk that
-fills up is noticed before it is full.
+messages, queue entries are written once a second where many wait, checkpoints are made once a minute or when
+much has come, off the reactor, and a disk that fills up is noticed before it is full.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
 from rocketmq_tx.runtime.threads import Runner
+from rocketmq_tx.store.early_checkpoints import EarlyCheckpoints
 from rocketmq_tx.store.flush import is_flush_due
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 INDEX_BITE_S = 0.008
 """Measured: bites this small keep the throughput of larger ones, at a fifth of their p99 latency."""
-QUEUES_A_TURN = 100
-"""Measured: 1.2 ms for files that are there, 25 ms for new ones."""
+QUEUES_A_TURN = 10
+"""Measured: 0.1 ms for files that are there, 2.5 ms for new ones: sends get half of the time at least."""
 STOP_WRITES_S = 2.5
 """A stop writes queue entries for so long: beyond, a start that reads them from the log is no worse."""
 DISK_WATCH_S = 10.0
@@ -71,6 +72,8 @@ class StoreService(Service):
         self._rarely = Rarely(reactor)
         self._all_flushed_s = reactor.seconds()
         self._cutting: Deferred[Any] | None = None
+        self._checkpointing = False
+        self._early_checkpoints = EarlyCheckpoints()
         self.was_clean = False
         """Whether the store had been closed in order before it was opened."""
 
@@ -84,9 +87,12 @@ class StoreService(Service):
 
         self._jobs: list[Periodic | Retention] = [
             every("commit log flush", lambda: config.flush_interval_commit_log, self._flush_log),
-            every("queue flush", lambda: config.flush_interval_consume_queue, turns(self._write_queues)),
+            every("queue flush", lambda: config.flush_interval_consume_queue, turns(self._write_due_queues)),
             every(
                 "checkpoint", lambda: config.flush_consume_queue_thorough_interval, turns(self._checkpoint)
+            ),
+            every(
+                "early checkpoint", lambda: config.flush_interval_consume_queue, turns(self._checkpoint_early)
             ),
             Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
             self.retention,
@@ -249,10 +255,35 @@ class StoreService(Service):
             self._store.write_some_queues(QUEUES_A_TURN)
 
     async def _checkpoint(self) -> None:
-        await self._write_queues()
-        job = self._store.begin_checkpoint(self._now_ms())
-        await self._checkpoint_thread.run(job.run)
-        self._store.finish_checkpoint(job)
+    async def _write_due_queues(self) -> None:
+        """As `_write_queues`, for those that are worth it."""
+        due = self._store.queues_due()
+        for start in range(0, len(due), QUEUES_A_TURN):
+            if start:
+                await deferLater(self._reactor, 0)
+            self._store.write_queues(due[start : start + QUEUES_A_TURN])
+
+    async def _checkpoint_early(self) -> None:
+        """Before its time, when much has come or a load has ended."""
+        if self._early_checkpoints.is_due(self._store.unclaimed_bytes, self._reactor.seconds()):
+            await self._checkpoint()
+
+        if self._checkpointing:
+            return
+        self._checkpointing = True
+        now_s, early = self._reactor.seconds, self._early_checkpoints
+        began_s = now_s()
+        try:
+            await self._write_queues()
+            job = self._store.begin_checkpoint(self._now_ms())
+            await self._checkpoint_thread.run(job.run)
+            self._store.finish_checkpoint(job)
+            early.made(began_s, now_s())
+        except BaseException:
+            early.failed(now_s())
+            raise
+        finally:
+            self._checkpointing = False
         self._flushes.others_flushed()
 
     def _watch_disk(self) -> None:

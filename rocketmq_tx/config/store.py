@@ -206,9 +206,10 @@ class MessageStoreConfig:
     flush_consume_queue_least_pages: int = key(
         "flushConsumeQueueLeastPages",
         2,
-        "Flush queue entries only when so much is waiting.",
+        "Write a queue's entries when so much of them is waiting, or when all queues' are 8 MiB; checkpoints "
+        "write the rest.",
         unit="4 KiB pages",
-        no_effect="entries are written every flushIntervalConsumeQueue, and are on disk with each checkpoint",
+        runtime=LIVE,
     )
     flush_commit_log_thorough_interval: int = key(
         "flushCommitLogThoroughInterval",

@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 DEFAULT_MEMORY_BYTES = 8 << 30
+_PAGE_BYTES = 4096
 PENDING_KEYS_MAX = 16_384
 """So many messages may wait for the index; then the next append enters their keys."""
 
@@ -98,7 +99,7 @@ class MessageStore:
         self._queues = QueueTable(self._files, f"{root}/consumequeue", queue_bytes)
         self._root = root
         self._lock: Lock | None = None
-        self._dispatched_to = 0
+        self._dispatched_to = self._claimed_to = self._claiming = 0
         self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
         self._pending_keys: PendingKeys = []
         self._index = MessageIndex(
@@ -191,7 +192,7 @@ class MessageStore:
                 f"the commit log has segments of {log.segment_size} bytes and keeps them; "
                 f"mappedFileSizeCommitLog={configured} is for a new one"
             )
-        self._dispatched_to = log.written_to
+        self._dispatched_to = self._claimed_to = log.written_to
         if recovery.flushed_to < log.written_to:
             # A process that was killed has left writes that nobody has synced.
             log.sync_from(recovery.flushed_to)
@@ -586,6 +587,14 @@ class MessageStore:
         self._queues.write_dirty(most)
         return len(self._queues.dirty)
 
+    def queues_due(self) -> list[ConsumeQueue]:
+        """For `write_queues`, some at a time: the queues whose waiting entries are worth a write."""
+        return self._queues.due(self.config.flush_consume_queue_least_pages * _PAGE_BYTES)
+
+    def write_queues(self, queues: Iterable[ConsumeQueue]) -> None:
+        """Writes the waiting entries of these."""
+        self._queues.write(queues)
+
     def write_index(self, now_ms: int) -> None:
         """Enters the keys that wait in memory: a small bite every few milliseconds is best."""
         if self.config.message_index_enable:
@@ -606,11 +615,19 @@ class MessageStore:
         One at a time. StoreError when something cannot be written.
         """
         self._write_derived(now_ms)
-        return self._checkpointer.begin(self._dispatched_to, self.config.message_index_enable)
+        job = self._checkpointer.begin(self._dispatched_to, self.config.message_index_enable)
+        self._claiming = self._dispatched_to
+        return job
 
     def finish_checkpoint(self, job: CheckpointJob) -> None:
         """Takes back a job that has run. StoreError when it failed; what it was to sync stays due."""
         self._checkpointer.finish(job)
+        self._claimed_to = self._claiming
+
+    @property
+    def unclaimed_bytes(self) -> int:
+        """What a start after a crash would read of the log, as no checkpoint covers it."""
+        return self._dispatched_to - self._claimed_to
 
     def save_checkpoint(self, now_ms: int) -> None:
         """All of it at once, waiting for the device."""

@@ -10,6 +10,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable
+from rocketmq_tx.store import queue_table
 from rocketmq_tx.store.checkpoint import read_checkpoint
 from rocketmq_tx.store.disk_use import disk_use
 from rocketmq_tx.store.flush import PAGE_BYTES, FlushJob, is_flush_due
@@ -266,6 +267,41 @@ class FlushTests(SynchronousTestCase):
         self.store.append_all([message(f"T{n}") for n in range(10)], NOW)
         self.assertEqual([self.store.write_some_queues(4) for _ in range(3)], [6, 2, 0])
         self.assertEqual(len(self.disk.names("/store/consumequeue")), 10)
+
+    def test_queues_are_due_when_two_pages_of_entries_wait_or_all_queues_together_wait_for_much(self) -> None:
+        self.store.append_all([message("Few"), *[message("Many")] * 500], NOW)
+        (due,) = self.store.queues_due()
+        self.assertEqual(due.topic, "Many")
+        self.store.write_queues([due])
+        self.assertEqual(self.disk.names("/store/consumequeue"), ["Many"])
+        self.assertEqual(self.store.queues_due(), [])
+        self.patch(queue_table, "WAITING_BYTES_MAX", 19)
+        self.assertEqual([queue.topic for queue in self.store.queues_due()], ["Few"])
+        self.patch(queue_table, "WAITING_BYTES_MAX", 1000)
+        self.store.config.flush_consume_queue_least_pages = 0
+        self.assertEqual([queue.topic for queue in self.store.queues_due()], ["Few"])
+
+    def test_a_queue_that_was_written_or_removed_since_it_was_found_due_is_left_alone(self) -> None:
+        self.store.append_all([message(f"T{n}") for n in range(2)], NOW)
+        self.store.config.flush_consume_queue_least_pages = 0
+        due = self.store.queues_due()
+        self.store.delete_topic("T0")
+        self.store.write_queues(due)
+        self.store.write_queues(due)
+        self.assertEqual(self.disk.names("/store/consumequeue"), ["T1"])
+
+    def test_a_store_knows_how_much_no_checkpoint_covers(self) -> None:
+        self.store.save_checkpoint(NOW)
+        self.assertEqual(self.store.unclaimed_bytes, 0)
+        before = self.store.written_to
+        self.send(3)
+        self.assertEqual(self.store.unclaimed_bytes, self.store.written_to - before)
+        job = self.store.begin_checkpoint(NOW)
+        job.run()
+        between = self.store.written_to
+        self.send(2)
+        self.store.finish_checkpoint(job)
+        self.assertEqual(self.store.unclaimed_bytes, self.store.written_to - between)
 
     def test_queues_that_cannot_be_written_are_written_later(self) -> None:
         self.send(3)

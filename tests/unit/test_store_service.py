@@ -18,6 +18,7 @@ from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.watermark import Watermark
 from rocketmq_tx.store.disk_use import DiskUse
+from rocketmq_tx.store.early_checkpoints import LITTLE_BYTES, MUCH_BYTES
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.os_disk import platform_disk
 from rocketmq_tx.store.recovery import RecoveryReport
@@ -35,6 +36,7 @@ class TendedStore(FakeStore):
         self.expiry = self
         self.many_queues = False
         self.closed_with: Any = self
+        self.unclaimed_bytes = 0
 
     def open(self, now_ms: int) -> RecoveryReport:
         self.done.append("open")
@@ -60,9 +62,15 @@ class TendedStore(FakeStore):
     def write_index(self, now_ms: int) -> None:
         self.done.append("index")
 
+    def queues_due(self) -> list[int]:
+        return list(range(35 if self.many_queues else 1))
+
+    def write_queues(self, queues: list[int]) -> None:
+        self.done.append("queues")
+
     def write_some_queues(self, most: int) -> int:
         self.done.append("queues")
-        return 250 if self.many_queues else 0
+        return 25 if self.many_queues else 0
 
     def begin_checkpoint(self, now_ms: int) -> Any:
         self.done.append("begin checkpoint")
@@ -137,6 +145,25 @@ class Tending(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.store.done.count("queues"), 1 + 3)
         self.store.many_queues = False
+        self.stop()
+
+    def test_much_that_no_checkpoint_covers_is_covered_before_the_interval_is_over(self) -> None:
+        self.store.unclaimed_bytes = MUCH_BYTES
+        self.clock.advance(1)
+        self.assertEqual(self.store.done.count("begin checkpoint"), 1)
+        self.clock.pump([1.0] * 80)
+        self.assertEqual(self.store.done.count("begin checkpoint"), 1)
+        self.checkpoint_thread.finish()  # it has taken 80 s
+        self.clock.pump([1.0] * 20)
+        self.assertEqual(self.store.done.count("finish checkpoint"), 1)
+        self.assertEqual(self.store.done.count("begin checkpoint"), 1)
+        self.stop()
+
+    def test_a_checkpoint_is_made_when_a_load_ends(self) -> None:
+        for unclaimed_bytes, checkpoints in ((LITTLE_BYTES, 0), (2 * LITTLE_BYTES, 0), (2 * LITTLE_BYTES, 1)):
+            self.store.unclaimed_bytes = unclaimed_bytes
+            self.clock.advance(1)
+            self.assertEqual(self.store.done.count("begin checkpoint"), checkpoints)
         self.stop()
 
     def test_sentences_that_differ_in_figures_are_said_once_a_minute(self) -> None:

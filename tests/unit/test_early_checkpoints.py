@@ -1,0 +1,34 @@
+"""When a checkpoint is worth it before its time."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.store.early_checkpoints import AFTER_FAILURE_S, LITTLE_BYTES, MUCH_BYTES, EarlyCheckpoints
+
+
+class EarlyOnes(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.early = EarlyCheckpoints()
+
+    def test_nothing_new_is_never_worth_one(self) -> None:
+        self.assertFalse(any(self.early.is_due(0, float(second)) for second in range(100)))
+
+    def test_much_is_worth_one_at_once(self) -> None:
+        self.assertFalse(self.early.is_due(MUCH_BYTES - 1, 1.0))
+        self.assertTrue(self.early.is_due(MUCH_BYTES, 2.0))
+
+    def test_what_has_come_is_worth_one_once_no_more_comes(self) -> None:
+        found = [self.early.is_due(size, 1.0) for size in (LITTLE_BYTES, LITTLE_BYTES + 1, LITTLE_BYTES + 1)]
+        self.assertEqual(found, [False, False, True])
+        self.assertEqual([self.early.is_due(LITTLE_BYTES - 1, 2.0) for _ in range(3)], [False] * 3)
+
+    def test_they_take_a_tenth_of_the_time_at_most(self) -> None:
+        self.early.made(10.0, 10.5)
+        self.assertFalse(self.early.is_due(MUCH_BYTES, 15.4))
+        self.assertTrue(self.early.is_due(MUCH_BYTES, 15.5))
+
+    def test_one_that_failed_is_not_tried_again_at_once(self) -> None:
+        self.early.failed(5.0)
+        self.assertFalse(self.early.is_due(MUCH_BYTES, 4.9 + AFTER_FAILURE_S))
+        self.assertTrue(self.early.is_due(MUCH_BYTES, 5.0 + AFTER_FAILURE_S))
