@@ -113,7 +113,8 @@ class Appending:
         listeners = self.listeners
         queues = {message[:2] for message in messages}
         if self._statistics is not None:
-            self._statistics.put(messages, placed, whole, len(queues) == 1)
+            one_topic = len(queues) == 1 or len({topic for topic, _ in queues}) == 1
+            self._statistics.put(messages, placed, whole, one_topic)
         for topic, queue_id in queues:
             notify(topic, queue_id)
             if topic in listeners:
