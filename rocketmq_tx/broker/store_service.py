@@ -247,14 +247,6 @@ class StoreService(Service):
             self._flushes.flush(store.written_to)
         self._all_flushed_s = now_s
 
-    async def _write_queues(self) -> None:
-        """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""
-        left = self._store.write_some_queues(QUEUES_A_TURN)
-        for _ in range(0, left, QUEUES_A_TURN):
-            await deferLater(self._reactor, 0)
-            self._store.write_some_queues(QUEUES_A_TURN)
-
-    async def _checkpoint(self) -> None:
     async def _write_due_queues(self) -> None:
         """As `_write_queues`, for those that are worth it."""
         due = self._store.queues_due()
@@ -268,6 +260,14 @@ class StoreService(Service):
         if self._early_checkpoints.is_due(self._store.unclaimed_bytes, self._reactor.seconds()):
             await self._checkpoint()
 
+    async def _write_queues(self) -> None:
+        """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""
+        left = self._store.write_some_queues(QUEUES_A_TURN)
+        for _ in range(0, left, QUEUES_A_TURN):
+            await deferLater(self._reactor, 0)
+            self._store.write_some_queues(QUEUES_A_TURN)
+
+    async def _checkpoint(self) -> None:
         if self._checkpointing:
             return
         self._checkpointing = True
