@@ -15,11 +15,10 @@ from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker import send_rules
 from rocketmq_tx.broker.transaction_messages import committed_message, stored_half
-from rocketmq_tx.broker.transaction_replay import committed_before
+from rocketmq_tx.broker.transaction_replay import born_at, committed_before, was_given_up
 from rocketmq_tx.broker.transaction_rules import check_end, not_found, transaction_key
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import HeaderError, MessageError, PeerError, RequestRefused, StoreError, WouldBlock
-from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.threads import OffReactor
     from rocketmq_tx.store.append import NewMessage
     from rocketmq_tx.store.message_store import MessageStore
-
-_EVER_MS = 1 << 62
 
 
 class Half(NamedTuple):
@@ -207,14 +204,11 @@ class EndTransactions:
 
     def _was_given_up(self, half: Half, key: str) -> bool:
         """A commit that comes after the last check still counts, once: the index knows what became of it."""
-        store, topic = self._store, names.TRANSACTION_GIVEN_UP_TOPIC
-        if not store.query_by_key(topic, key, 1, 0, _EVER_MS).body:
-            return False
-        real_topic = half.properties.get(prop.REAL_TOPIC, "")
-        found = committed_before(
-            store, (real_topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC), key, lambda record: True
+        born_timestamp, real_topic = half.message[7], half.properties.get(prop.REAL_TOPIC, "")
+        return (
+            was_given_up(self._store, key, born_timestamp)
+            and committed_before(self._store, real_topic, key, born_at(born_timestamp)) is None
         )
-        return found is None
 
     # -- storing -------------------------------------------------------------------------------------------
 

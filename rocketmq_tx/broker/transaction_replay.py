@@ -129,29 +129,45 @@ def half_message(record: MessageRecord, queue_offset: int) -> HalfMessage:
 
 
 def committed_before(
-    store: MessageStore, topics: tuple[str, ...], key: str, is_its: Callable[[MessageRecord], bool]
+    store: MessageStore, real_topic: str, key: str, is_its: Callable[[MessageRecord], bool]
 ) -> MessageRecord | None:
-    """A message that the commit of the transaction `key` has left in one of `topics`, by the index.
+    """The message that the commit of the transaction `key` to `real_topic` has left, by the index.
 
     `is_its` tells it from that of another transaction of the same key.
     """
-    for topic in topics:
+    for topic in (real_topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC):
         for record in decode_records(store.query_by_key(topic, key, _COPIES_MAX, 0, _EVER_MS).body):
             if transaction_type(record.sys_flag) == SysFlag.TRANSACTION_COMMIT and is_its(record):
                 return record
     return None
 
 
+def was_given_up(store: MessageStore, key: str, born_timestamp: int) -> bool:
+    """Whether operators have the transaction `key` that was begun then (epoch ms), by the index."""
+    found = store.query_by_key(names.TRANSACTION_GIVEN_UP_TOPIC, key, _COPIES_MAX, 0, _EVER_MS)
+    return any(map(born_at(born_timestamp), decode_records(found.body)))
+
+
+def born_at(born_timestamp: int) -> Callable[[MessageRecord], bool]:
+    """Tells transactions of one key apart: whatever is made of a half message keeps its time of birth.
+
+    An application that sends a message object again sends the same key, at another time.
+    """
+    return lambda record: record.born_timestamp == born_timestamp
+
+
 def find_committed(store: MessageStore, transaction: OpenTransaction) -> MessageRecord | None:
     """The committed message of a transaction that the table calls open: its op message got lost in a crash.
 
-    The message names the half message, or the copy, that it was made of.
+    The message names the half message, or the copy, that it was made of. Where that may be an older copy
+    than those known, the time of birth tells.
     """
-    topics = (transaction.newest.topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC)
+    newest = transaction.newest
+    was_born_with_it = born_at(newest.born_timestamp)
 
     def is_its(record: MessageRecord) -> bool:
-        if transaction.begins_with_copy:
+        if record.prepared_transaction_offset >= transaction.first_commit_log_offset:
             return True
-        return record.prepared_transaction_offset >= transaction.first_commit_log_offset
+        return transaction.begins_with_copy and was_born_with_it(record)
 
-    return committed_before(store, topics, transaction.key, is_its)
+    return committed_before(store, newest.topic, transaction.key, is_its)

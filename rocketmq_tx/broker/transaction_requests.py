@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rocketmq_tx.broker.transaction_messages import half_copy
-from rocketmq_tx.broker.transaction_replay import committed_before
+from rocketmq_tx.broker.transaction_replay import born_at, committed_before
 from rocketmq_tx.broker.transaction_rules import CheckRule, real_queue, transaction_key
 from rocketmq_tx.errors import MessageError, RequestRefused, StoreError
 from rocketmq_tx.protocol import names
@@ -81,8 +81,8 @@ class TransactionRequests:
             return "The message is not one of a transaction."
         properties = half.property_map
         key = transaction_key(properties, half.queue_offset)
-        topics = (properties.get(prop.REAL_TOPIC, ""), names.SCHEDULE_TOPIC, names.TIMER_TOPIC)
-        if committed_before(self._store, topics, key, lambda record: True) is not None:
+        real_topic = properties.get(prop.REAL_TOPIC, "")
+        if committed_before(self._store, real_topic, key, born_at(half.born_timestamp)) is not None:
             return "The transaction was committed."
         return None
 

@@ -423,6 +423,26 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(again.end(place, COMMIT), (0, None))
         self.assertEqual(again.delivered(), {b"paid": 1})
 
+    def test_another_transaction_of_the_same_key_changes_nothing_about_that(self) -> None:
+        self.bench.end(self.bench.send("K1", b"first"), COMMIT)
+        self.bench.advance(1)
+        place = self.bench.send("K1", b"second")
+        self.bench.connect()
+        self.bench.advance(300)
+        self.assertEqual(self.bench.given_up(), [b"second"])
+        third = self.bench.send("K1", b"third")
+        self.bench.end(third, ROLLBACK)
+        again = self.bench.next_run()
+        for end in (third, place, place):
+            self.assertEqual(again.end(end, COMMIT), (0, None))
+        self.assertEqual(again.delivered(), {b"first": 1, b"second": 1})
+
+    def test_nor_about_resuming_it(self) -> None:
+        self.bench.end(self.bench.send("K1", b"first"), COMMIT)
+        self.bench.advance(1)
+        self.assertEqual(self.resume(self.give_up()), (0, None))
+        self.assertEqual(self.bench.open_keys(), ["K1"])
+
     def test_what_was_committed_is_not_resumed(self) -> None:
         place = self.bench.send("K1")
         self.bench.end(place, COMMIT)

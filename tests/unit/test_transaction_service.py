@@ -184,6 +184,21 @@ class LeftByOthers(SynchronousTestCase):
         self.assertEqual(again.end(again.half_topic()[1], COMMIT), (0, None))
         self.assertEqual(again.delivered(), {b"paid": 1})
 
+    def test_a_committed_message_of_the_same_key_tells_nothing_about_another_transaction(self) -> None:
+        bench = Bench()
+        bench.connect()
+        bench.end(bench.send("K1", b"first"), COMMIT)
+        bench.advance(1)
+        bench.send("K1", b"second")
+        bench.advance(61)
+        self.assertEqual(len(bench.half_topic()), 3)
+        again = bench.next_run()
+        self.assertEqual((again.open_keys(), again.ops()), (["K1"], [b"0"]))
+        third = again.next_run(offsets=self.offsets(2, 1))  # as after a kill
+        self.assertEqual((third.open_keys(), third.ops()), (["K1"], [b"0"]))
+        self.assertEqual(third.end(third.half_topic()[2], COMMIT), (0, None))
+        self.assertEqual(third.delivered(), {b"first": 1, b"second": 1})
+
     def test_one_that_was_given_up_and_resumed_is_open_again(self) -> None:
         bench = Bench()
         bench.connect()
