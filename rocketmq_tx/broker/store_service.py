@@ -200,12 +200,20 @@ class StoreService(Service):
             self._bite.cancel()
             self._bite = None
         await self._flushes.when_idle()
-        kept = self._store.keep_tail(self._config.below_root("cut", name), offset)
+        try:
+            kept = self._store.keep_tail(self._config.below_root("cut", name), offset)
+        except StoreError:
+            self._begin_jobs()  # nothing is cut, and retention may make the room that was missing
+            raise
         self._store.cut_tail(offset, self._now_ms())
         self._flushes.log_was_cut()
-        for job in self._jobs:
-            job.startService()
+        self._begin_jobs()
         return kept
+
+    def _begin_jobs(self) -> None:
+        if self.running:
+            for job in self._jobs:
+                job.startService()
 
     def notice(self, sentence: str) -> None:
         """What the store has to say to an operator: once a minute what differs in figures only."""
