@@ -75,6 +75,7 @@ class FailoverSide:
             registration.register_all,
             lambda address: ask_state(caller, address),
             store_service.not_cutting,
+            self._lower_offsets,
         )
         self._stepping_aside = SteppingAside(
             settings, store, self.roles, self.own_state, registration.addresses, caller, reactor
@@ -157,12 +158,16 @@ class FailoverSide:
             self._word = state
             self.roles.note_master_role(state.role)
 
-    # -- after a cut -----------------------------------------------------------------------------------------
+    # -- where the log ends ----------------------------------------------------------------------------------
 
-    def _forget_what_was_cut(self) -> None:
-        """Consumers cannot have come further than the queues reach; the timer looks at the log again."""
+    def _lower_offsets(self) -> None:
+        """Consumers cannot have come further than the queues reach, or what comes there next is skipped."""
         self._offsets.lower_to(lambda topic, queue_id: self._store.queue_offsets(topic, queue_id)[1])
         self._save_offsets()
+
+    def _forget_what_was_cut(self) -> None:
+        """The timer looks at the log again."""
+        self._lower_offsets()
         self._disk.remove_tree(self._settings.store.below_root("timers"))
 
 

@@ -59,7 +59,8 @@ class RoleChange:
 
     `told` are the parts that look at `broker_role` of the settings when they are told that it is another;
     `register` registers at all NameServers; `ask` asks another broker for its state;
-    `log_at_rest` fires when no cutting of the log's end is under way.
+    `log_at_rest` fires when no cutting of the log's end is under way; `before_leading` is called when a slave
+    has taken its last byte, and tables are to fit its log.
     """
 
     _log = Logger()
@@ -76,6 +77,7 @@ class RoleChange:
         register: Callable[[], object],
         ask: Callable[[str], Coroutine[Any, Any, BrokerState | None]],
         log_at_rest: Callable[[], Deferred[None]],
+        before_leading: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._store = store
@@ -87,6 +89,7 @@ class RoleChange:
         self._register = register
         self._ask = ask
         self._log_at_rest = log_at_rest
+        self._before_leading = before_leading
         self._one_at_a_time = DeferredLock()
         self.standing = self._configured()
         self.is_used = False
@@ -225,6 +228,7 @@ class RoleChange:
             if end:
                 await self._flushes.durable(end, FLUSH_TIMEOUT_S)
             await self._link.listen()
+            self._before_leading()
             self._stand(
                 broker_role=before.master_role,
                 broker_id=MASTER_ID,
