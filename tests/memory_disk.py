@@ -278,6 +278,9 @@ class _MemoryFile:
             raise WouldBlock(self.path, offset, length)
         return self.pread(length, offset)
 
+    def data_from(self, offset: int) -> int | None:
+        return offset if self._node.content[offset:].strip(b"\0") else None
+
     def truncate(self, size: int) -> None:
         def resize(content: bytearray) -> None:
             del content[size:]

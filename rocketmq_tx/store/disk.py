@@ -41,6 +41,9 @@ class DiskFile(Protocol):
     def pread_cached(self, length: int, offset: int) -> bytes:
         """The same, but WouldBlock instead of waiting for the device, where the platform can tell."""
 
+    def data_from(self, offset: int) -> int | None:
+        """Where, from `offset` on, bytes come that may be other than zeros; None when there are none."""
+
     def truncate(self, size: int) -> None:
         """Cuts the file, or extends it with a hole that reads as zeros."""
 

@@ -19,6 +19,7 @@ from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.disk import Disk, Lock
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.dispatcher import Dispatcher
+from rocketmq_tx.store.dropped_end import keep_dropped
 from rocketmq_tx.store.expiry import Expiry
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
@@ -181,6 +182,7 @@ class MessageStore:
             clean,
             config.check_crc_on_recover,
             lambda: self._write_if_there_is_room(now_ms),
+            lambda end: keep_dropped(disk, log, f"{self._root}/cut", end),
             bool(broken),
             progress,
         )

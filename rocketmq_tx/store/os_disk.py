@@ -82,6 +82,9 @@ class PortableFile:
     def pread_cached(self, length: int, offset: int) -> bytes:
         return self.pread(length, offset)
 
+    def data_from(self, offset: int) -> int | None:
+        return offset if offset < self.size() else None
+
     def truncate(self, size: int) -> None:
         try:
             self._check_writable()
@@ -130,6 +133,18 @@ class OsFile(PortableFile):
         if offset + count >= self.size():
             return bytes(buffer[:count])
         raise WouldBlock(self.path, offset, length)
+
+    def data_from(self, offset: int) -> int | None:
+        if not hasattr(os, "SEEK_DATA"):
+            return super().data_from(offset)
+        try:
+            return os.lseek(self._descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            if error.errno not in _NOT_SUPPORTED:
+                raise disk_error("look for data in", self.path, offset, error) from error
+            return super().data_from(offset)
 
     def _write(self, data: bytes | bytearray, offset: int) -> int:
         return os.pwrite(self._descriptor, data, offset)

@@ -78,6 +78,7 @@ class Recovery:
         clean: bool,
         check_crc: bool,
         write_out: Callable[[], None],
+        keep_dropped: Callable[[int], str | None],
         queues_damaged: bool,
         progress: OpeningProgress,
     ) -> None:
@@ -90,6 +91,7 @@ class Recovery:
         self._checkpoint = checkpoint
         self._check_crc = check_crc
         self._write_out = write_out
+        self._keep_dropped = keep_dropped
         self._queues_damaged = queues_damaged
         self._progress = progress
         self._claimed = False
@@ -131,18 +133,24 @@ class Recovery:
                 f"by the checkpoint the log was on the device up to {claim.dispatched_to}, "
                 f"but it ends at {end}: the messages in between are lost"
             )
-        behind = None if report.clean else record_behind(log, end)
-        if behind is not None:
-            report.warnings.append(
-                f"the log ends at {end}; what stands behind, from {behind} on, is older and is cut off:"
-                " left over from before an earlier cut, or stored after the clock had been set back"
-            )
+        self._keep_what_is_behind(end)
         log.set_end(end)
         if report.clean:
             self.flushed_to = end
         report.log_min_offset, report.log_end_offset = log.min_offset, end
         report.queue_count = len(self._queues.queues)
         return report
+
+    def _keep_what_is_behind(self, end: int) -> None:
+        """Bytes that may be messages to somebody are not dropped without a copy."""
+        kept = self._keep_dropped(end)
+        if kept is None:
+            return
+        is_older = record_behind(self._log, end) is not None
+        self.report.warnings.append(
+            f"the log ends at {end}; what stands behind is cut off and kept in {kept}"
+            + ("; it has older messages: of before an earlier cut, or the clock was set back" * is_older)
+        )
 
     def _leave_out_a_strange_checkpoint(self) -> None:
         """One that was copied from another store says nothing of this one, nor that files are gone."""

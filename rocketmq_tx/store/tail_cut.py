@@ -66,15 +66,21 @@ def keep_tail(disk: Disk, log: CommitLog, path: str, offset: int) -> KeptTail:
     StoreError when it cannot be written.
     """
     end = log.written_to
-    kept = _name_for(disk, log, path, offset, end)
-    if disk.file_size(kept) is None:
-        _copy(disk, log, kept, offset, end)
+    kept = keep_stretch(disk, log, path, offset, end)
     records = 0
     for step in walk(log, offset, check_crc=False, skip_gaps=True):
         if step.offset >= end:
             break
         records += step.verdict is Verdict.WHOLE
     return KeptTail(kept, offset, end, records)
+
+
+def keep_stretch(disk: Disk, log: CommitLog, path: str, offset: int, end: int) -> str:
+    """Copies these bytes of the log, whatever they are, as `keep_tail` does; returns the path taken."""
+    kept = _name_for(disk, log, path, offset, end)
+    if disk.file_size(kept) is None:
+        _copy(disk, log, kept, offset, end)
+    return kept
 
 
 def _name_for(disk: Disk, log: CommitLog, path: str, offset: int, end: int) -> str:
@@ -99,8 +105,10 @@ def _copy(disk: Disk, log: CommitLog, path: str, offset: int, end: int) -> None:
     disk.sync_directory(directory.rpartition("/")[0] or ".")
     copy = disk.create(f"{path}.tmp", 0)
     copy.truncate(0)
+    copy.truncate(end - offset)
     for at, data in _pieces(log, offset, end):
-        copy.pwrite(data, at - offset)
+        if data.strip(b"\0"):
+            copy.pwrite(data, at - offset)
     copy.sync()
     disk.rename(f"{path}.tmp", path)
     disk.sync_directory(directory)

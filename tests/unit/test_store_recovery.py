@@ -264,7 +264,11 @@ class LogTests(RecoveryCase):
         self.assertEqual(report.log_end_offset, end)
         self.assertEqual(self.numbers(store), list(range(6)))
         (line,) = self.notices
-        self.assertIn(f"the log ends at {end}; what stands behind, from ", line)
+        kept = f"/store/cut/behind-{end}.log"
+        self.assertIn(
+            f"the log ends at {end}; what stands behind is cut off and kept in {kept}; it has", line
+        )
+        self.assertEqual(image.content(kept).rstrip(b"\0"), content[end:].rstrip(b"\0"))
         self.open(image.after_kill())
         self.assertEqual(self.notices, [])
 
