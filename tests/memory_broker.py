@@ -138,6 +138,7 @@ class MemoryBroker:
         self.settings.store.broker_role = role
         self.parts.redelivery.schedule.role_changed()
         self.parts.timers.role_changed()
+        self.parts.transactions.role_changed()
 
     def copy_from(self, master: MemoryBroker) -> None:
         """A slave gets what its master has stored and it has not, as its follower would bring it."""
