@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH = 128
 """Some 4 ms with small messages: nobody else waits longer for that."""
+READ_PATIENCE_MS = 3000
+"""A record that cannot be read for so long is passed over, or it would hold up all those behind it."""
 
 
 class TimerDelivery:
@@ -48,6 +50,7 @@ class TimerDelivery:
         self._reads = reads
         self._rarely = rarely
         self._now_ms = now_ms
+        self._failing_since_ms: int | None = None
         self.forget()
         self.delivered = 0
         """Messages put into their topics so far."""
@@ -79,7 +82,10 @@ class TimerDelivery:
         return True
 
     async def records(self, entries: Sequence[Entry]) -> list[MessageRecord | None]:
-        """The pending record of each entry; None where there is none any more."""
+        """The pending record of each entry; None where there is none any more.
+
+        StoreError while some cannot be read and were not tried for long enough.
+        """
         offsets = [unpack_entry(entry).commit_log_offset for entry in entries]
         found: list[bytes | None] = []
         cold = []
@@ -93,11 +99,22 @@ class TimerDelivery:
                 pass  # is asked for once more below, and said then
             found.append(None)
         if cold:
-            await self._reads.warm(cold)
+            await self._warm(cold)
         return [
             self._record(entry, offset, data)
             for entry, offset, data in zip(entries, offsets, found, strict=True)
         ]
+
+    async def _warm(self, cold: Sequence[WouldBlock]) -> None:
+        try:
+            await self._reads.warm(cold)
+        except StoreError:
+            now_ms = self._now_ms()
+            if self._failing_since_ms is None:
+                self._failing_since_ms = now_ms
+            if 0 <= now_ms - self._failing_since_ms < READ_PATIENCE_MS:
+                raise
+        self._failing_since_ms = None  # each is asked for once more now, and said if it cannot be read
 
     def _record(self, entry: Entry, offset: int, data: bytes | None) -> MessageRecord | None:
         if offset < self._store.min_offset:

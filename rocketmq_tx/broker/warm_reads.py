@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -27,18 +27,34 @@ class WarmReads:
         self._off_reactor = off_reactor
 
     def warm(self, cold: Iterable[WouldBlock]) -> Deferred[None]:
-        """Brings these bytes into memory, in one thread, one after the other."""
+        """Brings these bytes into memory, in one thread, one after the other.
+
+        StoreError when some cannot be read, after all the others.
+        """
         return self._off_reactor(self._warm_all, tuple(cold))
 
     def _warm_all(self, cold: tuple[WouldBlock, ...]) -> None:
+        problem: StoreError | None = None
         for error in cold:
-            self._store.warm(error)
+            try:
+                self._store.warm(error)
+            except StoreError as unreadable:
+                problem = unreadable
+        if problem is not None:
+            raise problem
 
     async def read(self, call: Callable[[bool], T], rounds: int = COLD_READS_MAX) -> T:
-        """What `call(may_block)` returns once it does not raise WouldBlock, `rounds` times at most."""
+        """What `call(may_block)` returns once it does not raise WouldBlock, `rounds` times at most.
+
+        Bytes that cannot be read are left to `call`, which may well do without them.
+        """
         for _ in range(rounds):
             try:
                 return call(False)
             except WouldBlock as error:
-                await self.warm([error])
+                cold = error
+            try:
+                await self.warm([cold])
+            except StoreError:
+                break
         return call(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.warm_reads import WarmReads
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
@@ -107,6 +108,23 @@ class ColdLookUps(SynchronousTestCase):
             self.assertTrue(0 < self.thread_calls < 12, code)
             self.disk.cold.clear()
             self.thread_calls = 0
+
+    def test_a_bad_sector_hides_its_own_message_only(self) -> None:
+        key = QueryMessageRequestHeader(
+            topic="t", key="k0", max_num=32, begin_timestamp=0, end_timestamp=LATER_MS
+        )
+        every_one = decode_records(self.ask(RequestCode.QUERY_MESSAGE, key).body)
+        read = memory_disk._MemoryFile.pread
+
+        def pread(file: Any, length: int, offset: int, is_cached: bool = False) -> bytes:
+            if "/commitlog/" in file.path and offset == every_one[0].commit_log_offset:
+                raise WouldBlock(file.path, offset, length) if is_cached else StoreError("input/output error")
+            return read(file, length, offset)
+
+        self.patch(memory_disk._MemoryFile, "pread", pread)
+        self.patch(memory_disk._MemoryFile, "pread_cached", functools.partialmethod(pread, is_cached=True))
+        found = self.ask(RequestCode.QUERY_MESSAGE, key)
+        self.assertEqual((found.code, decode_records(found.body)), (0, every_one[1:]))
 
     def test_an_answer_about_many_queues_fetches_all_that_it_misses_at_once(self) -> None:
         self.disk.cold.update(path for path in self.disk.nodes if "consumequeue" in path)

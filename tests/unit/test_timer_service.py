@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.config.values import BrokerRole
-from rocketmq_tx.errors import StoreUnavailable
+from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import EndTransactionRequestHeader, SendMessageRequestHeaderV2
@@ -561,6 +561,31 @@ class Roles(TimerCase):
         self.assertEqual(self.broker.disk.names("/store/timers"), [])
 
 
+class BadSector:
+    """The place of the pending record with that body cannot be read the next so many times."""
+
+    def __init__(self, broker: MemoryBroker, body: bytes, failures: int) -> None:
+        self._store = broker.parts.store
+        (self._at,) = (each.commit_log_offset for each in broker.records(TIMER) if each.body == body)
+        self._failures = failures
+        self._real = self._store.record_at, self._store.warm
+        self._store.record_at = self.record_at  # type: ignore[method-assign]
+        self._store.warm = self.warm  # type: ignore[method-assign]
+
+    def replaced(self) -> None:
+        self._store.record_at, self._store.warm = self._real  # type: ignore[method-assign]
+
+    def record_at(self, offset: int, may_block: bool = True) -> bytes:
+        if offset == self._at and self._failures:
+            raise StoreError("input/output error") if may_block else WouldBlock("log", offset, 1)
+        return self._real[0](offset, may_block)
+
+    def warm(self, error: WouldBlock) -> None:
+        if self._failures:
+            self._failures -= 1
+            raise StoreError("input/output error")
+
+
 class Trouble(TimerCase):
     def test_while_the_store_takes_nothing_messages_wait_and_then_come_once(self) -> None:
         self.later(b"x", 1)
@@ -593,6 +618,23 @@ class Trouble(TimerCase):
         disk = self.broker.disk
         disk.cold |= {path for path in disk.nodes if "/commitlog/" in path}
         self.assertEqual(self.waited(1), [b"x"])
+
+    def test_a_bad_sector_keeps_no_other_message_from_being_delivered(self) -> None:
+        for failures, delivered in ((3, [b"bad", b"good"]), (99, [b"good"])):
+            self.broker = MemoryBroker()
+            self.later(b"bad", 1)
+            self.later(b"good", 1)
+            self.later(b"next", 60)
+            self.broker.pass_time(0.5)
+            bad_sector = BadSector(self.broker, b"bad", failures)
+            self.broker.pass_time(1)
+            self.assertEqual(self.broker.bodies(), [])  # it may be a moment's trouble
+            for _ in range(4):
+                self.broker.pass_time(1)
+            bad_sector.replaced()
+            self.flushLoggedErrors(StoreError)
+            self.assertEqual(self.broker.bodies(), delivered)
+            self.assertEqual(self.pending, 1)
 
     def test_a_timer_that_cannot_save_delivers_all_the_same(self) -> None:
         self.broker.disk.fail("write", "/timers/", errno.ENOSPC)
