@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 import click
 
-from rocketmq_tx.cli.store_opening import of_a_store, printable, say_json
+from rocketmq_tx.cli.store_opening import of_a_store, printable, progress_over, say_json, shown_progress
 from rocketmq_tx.errors import MessageError
 from rocketmq_tx.protocol.message import decode_record
 from rocketmq_tx.store.layouts import FILLER_SIZE
@@ -21,6 +22,7 @@ from rocketmq_tx.store.verify_index import read_head, read_rows
 as_json = click.option("--json", "is_json", is_flag=True, help="JSON lines instead of text.")
 _of_topic = click.option("--topic", help="Only of this topic.")
 _of_queue = click.option("--queue", "queue_id", type=int, help="Only of the queue with this number.")
+_TOLD_EVERY_BYTES = 1 << 20
 _limit = click.option("--limit", type=click.IntRange(min=1), help="At most so many lines.")
 
 
@@ -48,7 +50,7 @@ def records(
 ) -> None:
     """The records of the commit log, damaged ones included."""
     shown = 0
-    for step in LogScan(files, start=start):
+    for step in with_progress(files, LogScan(files, start=start)):
         fields = step_fields(step, bodies)
         if fields is None or (topic is not None and fields.get("topic") != topic):
             continue
@@ -58,6 +60,17 @@ def records(
         shown += 1
         if shown == limit:
             return
+
+
+def with_progress(files: StoreFiles, steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps, with a bar that tells of every megabyte of them."""
+    told = 0
+    with progress_over(files, "reading", lines=True) as progress:
+        for step in steps:
+            if step.offset - told >= _TOLD_EVERY_BYTES:
+                told = step.offset
+                progress(told)
+            yield step
 
 
 def step_fields(step: Step, bodies: bool) -> dict[str, Any] | None:
@@ -126,7 +139,7 @@ def queues(
 ) -> None:
     """The entries of the consume queues."""
     shown = 0
-    for queue in files.queues():
+    for queue in shown_progress(list(files.queues()), "reading", lines=True):
         if (topic is not None and queue.topic != topic) or queue_id not in (None, queue.queue_id):
             continue
         for number, (offset, size, code) in queue.entries():
@@ -150,7 +163,7 @@ def queues(
 def index(files: StoreFiles, limit: int | None, is_json: bool) -> None:
     """The files of the message index, and their entries."""
     shown = 0
-    for file in files.index_files():
+    for file in shown_progress(list(files.index_files()), "reading", lines=True):
         head, size = read_head(files, file), files.index_size(file)
         fields = {"file": file.path, **head._asdict(), "slots": size and size.slots}
         say_json(fields) if is_json else click.echo(" ".join(f"{k}={v}" for k, v in fields.items()))

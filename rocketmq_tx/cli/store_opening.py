@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from rocketmq_tx.cli.host import collect_host_facts
 from rocketmq_tx.config.settings import load_broker
@@ -92,24 +101,40 @@ def store_config(store: Path | None, config_file: Path | None) -> MessageStoreCo
 
 
 @contextlib.contextmanager
-def progress_over(files: StoreFiles, what: str) -> Iterator[Callable[[int], None]]:
+def progress_over(files: StoreFiles, what: str, lines: bool = False) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal's stderr; the function given is told the commit log offset reached."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     first = files.log[0].start if files.log else 0
     claim = files.checkpoint().claim
     # The newest file is mostly empty: a checkpoint of ours knows better where the log ends.
     end_of_files = files.log[-1].start + files.log[-1].size if files.log else 0
     end = min(claim.dispatched_to, end_of_files) if claim is not None else end_of_files
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=end - first)
+    with bytes_progress(what, end - first, lines) as (progress, task):
         yield lambda offset: progress.update(task, completed=offset - first)
 
 
-def shown_progress(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The items one by one, with a bar on a terminal's stderr."""
+@contextlib.contextmanager
+def bytes_progress(what: str, total: int, lines: bool = False) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar over so many bytes on a terminal's stderr."""
+    with _bar(DownloadColumn(), lines) as progress:
+        yield progress, progress.add_task(what, total=total)
+
+
+def _bar(figures: ProgressColumn, lines: bool) -> Progress:
+    """On a terminal only. Where `lines` are shown meanwhile, on a terminal themselves, they tell enough."""
     console = Console(stderr=True)
-    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(
+        *(TextColumn("{task.description}"), BarColumn(), figures, TimeRemainingColumn()),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal or (lines and sys.stdout.isatty()),
+    )
+
+
+def shown_progress(items: Sequence[Item], what: str, lines: bool = False) -> Iterable[Item]:
+    """The items one by one, with a bar on a terminal's stderr."""
+    with _bar(MofNCompleteColumn(), lines) as progress:
+        yield from progress.track(items, description=what)
 
 
 def say_json(fields: dict[str, Any]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from rocketmq_tx.cli.store_opening import EXIT_CLEAN, EXIT_DAMAGE, of_a_store_config
+from rocketmq_tx.cli.store_opening import EXIT_CLEAN, EXIT_DAMAGE, bytes_progress, of_a_store_config
 from rocketmq_tx.cli.store_opening import log_directories as directories_of
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.store.os_disk import platform_disk
 from rocketmq_tx.store.read_only_disk import ReadOnlyDisk
-from rocketmq_tx.store.repair import RepairPlan, plan_repair
+from rocketmq_tx.store.repair import RepairPlan, bytes_to_copy, plan_repair
 from rocketmq_tx.store.repair import repair as repair_store
 
 
@@ -33,7 +33,10 @@ def repair(config: MessageStoreConfig, is_done: bool) -> int:
     if not is_done:
         click.echo("nothing was changed: give --do to do it")
         return EXIT_DAMAGE
-    for path in repair_store(platform_disk(), plan):
+    disk = platform_disk()
+    with bytes_progress("copying", bytes_to_copy(disk, plan)) as (progress, task):
+        aside = repair_store(disk, plan, lambda count: progress.advance(task, count))
+    for path in aside:
         click.echo(f"kept: {path}")
     click.echo("done")
     return EXIT_CLEAN

@@ -8,8 +8,9 @@ queue; those of the gap are passed over. `plan_repair` only looks; `repair` does
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rocketmq_tx.protocol.message import BLANK_MAGIC
@@ -113,31 +114,39 @@ def _segment_size(found: Sequence[_Found], configured_size: int) -> int:
     return counts.most_common(1)[0][0]
 
 
-def repair(disk: Disk, plan: RepairPlan) -> list[str]:
+def bytes_to_copy(disk: Disk, plan: RepairPlan) -> int:
+    """How much `repair` copies; the rest of it takes no time."""
+    return sum(disk.file_size(action.path) or 0 for action in plan.actions if action.step is Step.SHORTEN)
+
+
+def repair(disk: Disk, plan: RepairPlan, copied: Callable[[int], None] = lambda count: None) -> list[str]:
     """Does what the plan says; returns the paths of what was set aside. Harmless to begin again.
+
+    What is there under a name already is never replaced. `copied` is told of every so many bytes.
 
     StoreLocked while a broker has the store; StoreError when the disk fails.
     """
     lock = lock_store(disk, plan.root)
     try:
-        aside = [_do(disk, action, plan.segment_size) for action in plan.actions]
+        aside = [_do(disk, action, plan.segment_size, copied) for action in plan.actions]
     finally:
         lock.release()
     return [path for path in aside if path is not None]
 
 
-def _do(disk: Disk, action: Action, segment_size: int) -> str | None:
+def _do(disk: Disk, action: Action, segment_size: int, copied: Callable[[int], None]) -> str | None:
     directory, _, name = action.path.rpartition("/")
     if action.step is Step.FILL:
         _write_aside_and_rename(disk, action.path, BLANK.pack(segment_size, BLANK_MAGIC), segment_size)
         return None
-    aside = f"{directory}/{ASIDE}/{name}"
+    aside = _free_name(disk, f"{directory}/{ASIDE}/{name}")
     disk.make_directory(f"{directory}/{ASIDE}")
     if action.step is Step.SHORTEN:
         whole = disk.open(action.path)
         copy = disk.create(f"{aside}.tmp", 0)
         for at in range(0, whole.size(), _COPY_BYTES):
             copy.pwrite(whole.pread(_COPY_BYTES, at), at)
+            copied(min(_COPY_BYTES, whole.size() - at))
         copy.sync()
         disk.rename(f"{aside}.tmp", aside)
         disk.sync_directory(f"{directory}/{ASIDE}")
@@ -148,6 +157,12 @@ def _do(disk: Disk, action: Action, segment_size: int) -> str | None:
     disk.sync_directory(f"{directory}/{ASIDE}")
     disk.sync_directory(directory)
     return aside
+
+
+def _free_name(disk: Disk, path: str) -> str:
+    """The path, or one with a number behind it: what an earlier repair has set aside stays."""
+    names = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if disk.file_size(name) is None)
 
 
 def _write_aside_and_rename(disk: Disk, path: str, data: bytes, size: int) -> None:

@@ -132,6 +132,19 @@ class RepairTests(RepairCase):
         self.assertEqual(self.disk.content(f"{LOG}/set-aside/{2 * SEGMENT:020d}"), whole)
         self.assert_works(range(0))
 
+    def test_what_an_earlier_repair_has_set_aside_stays(self) -> None:
+        told: list[int] = []
+        for content in (b"one", b"two", b"three"):
+            self.disk.put(f"{LOG}/{777:020d}", content)
+            self.disk.put(segment(2), self.disk.content(segment(2)) + content)
+            repair(self.disk, self.plan(), told.append)
+        aside = [self.disk.content(f"{LOG}/set-aside/{777:020d}{more}") for more in ("", "-2", "-3")]
+        self.assertEqual(aside, [b"one", b"two", b"three"])
+        wholes = [self.disk.content(f"{segment(2, LOG + '/set-aside')}{more}") for more in ("", "-2", "-3")]
+        self.assertEqual([whole[SEGMENT:] for whole in wholes], [b"one", b"two", b"three"])
+        self.assertEqual(sum(told), sum(map(len, wholes)))
+        self.assert_works(range(0))
+
     def test_what_is_too_short_costs_what_was_cut_off_and_no_more(self) -> None:
         self.disk.put(segment(2), self.disk.content(segment(2))[:4000])
         self.assert_works(range(63, 93))
