@@ -129,7 +129,8 @@ class Producers:
         return self._by_client_id.get(client_id)
 
     def _forget_id(self, client: ClientConnection) -> None:
-        if self._by_client_id.get(client.client_id) is client.peer:
+        """Not while the client has another group: its requests still wait for replies on that connection."""
+        if self._by_client_id.get(client.client_id) is client.peer and not self.members.knows(client.peer):
             del self._by_client_id[client.client_id]
 
 

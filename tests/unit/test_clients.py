@@ -144,6 +144,16 @@ class ProducerConnections(SynchronousTestCase):
         self.assertIs(producers.peer_of("one"), B)
         self.assertEqual(list(producers.members.of("g")), [B])
 
+    def test_a_client_stays_reachable_when_one_of_its_producers_ends(self) -> None:
+        """Replies to requests of its other producers come over the same connection."""
+        producers = Producers()
+        for group in ("one", "two"):
+            producers.register(group, client(A, "me"))
+        producers.unregister("one", A)
+        self.assertIs(producers.peer_of("me"), A)
+        producers.unregister("two", A)
+        self.assertIsNone(producers.peer_of("me"))
+
     def test_unregistering_names_one_group_only(self) -> None:
         producers = Producers()
         producers.register("g", client(A))
