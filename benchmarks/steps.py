@@ -1,0 +1,115 @@
+"""What each step of a send and of a pull costs, one by one, in a broker without sockets.
+
+    python -m benchmarks.steps
+
+Each step is called again and again with what the steps before it have made of a read of the loader's. Printed
+is the CPU time of this thread, the least of many rounds: of a message for sends, 64 in a read; of a pull of
+32 messages for pulls. The sum is less than the whole (`benchmarks.in_process`), where caches are colder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.in_process import CASES, Bench
+from rocketmq_tx.broker import pull_rules
+from rocketmq_tx.broker.scanned_pulls import ScannedPulls
+from rocketmq_tx.protocol.codes import SerializeType
+from rocketmq_tx.protocol.decoder import SCANNED_PULL, FrameDecoder
+from rocketmq_tx.protocol.send_scan import SendScanner
+from rocketmq_tx.store.append import NewMessage
+
+ROUNDS = 25
+TIMES = 50
+
+
+def least_us(step: Callable[[], object], count: int) -> float:
+    """CPU microseconds of one of the `count` things that a step does."""
+    found = []
+    for _ in range(ROUNDS):
+        began_s = time.thread_time()
+        for _ in range(TIMES):
+            step()
+        found.append(time.thread_time() - began_s)
+    return min(found) / TIMES / count * 1e6
+
+
+def say(what: str, step: Callable[[], object], count: int = 1) -> None:
+    print(f"  {what}: {least_us(step, count):.2f} us", flush=True)
+
+
+def sends(bench: Bench) -> None:
+    reads, _ = CASES["send"](bench)
+    bench.serve(reads[:20])
+    parts, peer = bench.broker.parts, bench.protocol.peer
+    appending, store, now_ms = parts.appending, parts.store, bench.broker.now_ms()
+    decoder = FrameDecoder(scanner=parts.scanner)
+    ((_, run),) = decoder.feed(reads[0])
+    count = len(run)
+    seen: list[NewMessage] = []
+    append: Any = appending.append
+
+    def record(messages: list[NewMessage], now_ms: int) -> Any:
+        seen[:] = messages
+        return append(messages, now_ms)
+
+    appending.append = record  # type: ignore[method-assign,assignment]
+    parts.scanned_sends.send_scanned(peer, run)
+    placed = append(seen, now_ms)
+    appending.append = lambda messages, now_ms: placed  # type: ignore[method-assign,assignment,misc]
+
+    def append_and_index(index: bool) -> None:
+        append(seen, now_ms)
+        if index:
+            store.write_index(now_ms)
+        else:
+            store._pending_keys.clear()
+
+    print("a send:")
+    say("frames and headers", lambda: decoder.feed(reads[0]), count)
+    say("messages and answers", lambda: parts.scanned_sends.send_scanned(peer, run), count)
+    say("of it, answers", lambda: parts.scanned_sends._answer(run, placed, None), count)
+    say("records and queue entries, written", lambda: append_and_index(index=False), count)
+    say("the same, and the index", lambda: append_and_index(index=True), count)
+
+
+def pulls(case: str, bench: Bench) -> None:
+    reads, _ = CASES[case](bench)
+    peer, store = bench.protocol.peer, bench.broker.parts.store
+    decoder = FrameDecoder(scanner=SendScanner())
+    ((_, run),) = decoder.feed(reads[3])
+    scanned = run[0]
+    header, offset = scanned.route.header, scanned.queue_offset
+    handler: Any = bench.broker.parts.connections.registry.handlers[SCANNED_PULL]
+    short_cut: ScannedPulls = handler.__self__
+    general, rules = short_cut._general, short_cut._rules
+    admission = rules.admit(header, *peer.address)
+    result = general.read(header, offset, admission, may_block=False)
+    outcome = pull_rules.conclude(result, offset, offset, admission, general.role())
+    queue = store._queues.queues[header.topic, header.queue_id]
+    entries = store.entries_from(header.topic, header.queue_id, offset, 32)
+    starts, sizes = [entry[0] for entry in entries], [entry[1] for entry in entries]
+
+    print(f"{case}, a pull:")
+    say("frames and headers", lambda: decoder.feed(reads[3]), len(run))
+    say("all the rest", lambda: short_cut._found(peer, scanned))
+    say("of it, checks", lambda: rules.admit(header, *peer.address))
+    say("of it, store", lambda: general.read(header, offset, admission, may_block=False))
+    say("of that, reading queue entries", lambda: queue.read(offset, 32, may_block=False))
+    say("of that, reading records", lambda: store._puller._read_close(starts, sizes, may_block=False))
+    say("of it, the answer", lambda: general.encoded(header, SerializeType.JSON, 7, outcome, result, 0))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sends(Bench(folder))
+    for case in ("pull", "pull-mixed"):
+        with tempfile.TemporaryDirectory() as folder:
+            pulls(case, Bench(folder))
+
+
+if __name__ == "__main__":
+    main()
