@@ -74,6 +74,12 @@ def _unpack_entries(count: int) -> Callable[[bytes], tuple[int, ...]]:
     return struct.Struct(">" + "qiq" * count).unpack
 
 
+@functools.lru_cache(maxsize=1024)
+def _unpack_places(count: int) -> Callable[[bytes], tuple[int, ...]]:
+    """Offsets and sizes only, for who wants whatever its tags."""
+    return struct.Struct(">" + "qi8x" * count).unpack
+
+
 class _Limits(NamedTuple):
     """How much one answer may hold."""
 
@@ -164,11 +170,11 @@ class Puller:
         if matches is None:
             step = min(max(max_count, 1), ENTRIES_AT_A_TIME, queue.max_offset - offset)
             data = queue.read(offset, step, may_block)
-            fields = _unpack_entries(len(data) // QUEUE_ENTRY_BYTES)(data)
-            cold = log.written_to - fields[0] > hot_bytes
-            limits = self._limits(cold, max_count)
-            count = min(limits.messages, len(data) // QUEUE_ENTRY_BYTES)
-            starts, sizes = fields[: count * 3 : 3], fields[1 : count * 3 : 3]
+            found = len(data) // QUEUE_ENTRY_BYTES
+            fields = _unpack_places(found)(data)
+            limits = self._limits(log.written_to - fields[0] > hot_bytes, max_count)
+            count = min(limits.messages, found)
+            starts, sizes = fields[: count * 2 : 2], fields[1 : count * 2 : 2]
             if sum(sizes) <= limits.size_bytes and starts[0] >= log.trusted_from:
                 # The common case: every entry is ours, wanted, and fits.
                 body, read = self._read(queue, starts, sizes, may_block)
