@@ -14,5 +14,9 @@ def lock_store(disk: Disk, root: str) -> Lock:
             f"the store directory {root} is in use by another broker, which has locked the file `lock`; "
             "stop that one, or give this one a storePathRootDir of its own"
         )
-    lock.write(b"lock")
+    try:
+        lock.write(b"lock")
+    except BaseException:
+        lock.release()
+        raise
     return lock

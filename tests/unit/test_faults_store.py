@@ -55,6 +55,13 @@ class NoRoomTests(StoreCase):
         self.assertEqual(self.bodies(), [b"before", b"after"])
         self.assertEqual(self.bodies(open_store(self.disk.after_kill())), [b"before", b"after"])
 
+    def test_a_start_that_fails_at_its_lock_lets_go_of_it(self) -> None:
+        disk = MemoryDisk()
+        disk.fail("write", "/lock", errno.EIO)
+        self.assertRaises(StoreError, open_store, disk)
+        disk.heal()
+        open_store(disk).close(NOW)
+
     def test_a_segment_that_cannot_be_made_refuses_and_is_made_later(self) -> None:
         self.send(b"x" * 60_000)
         for action in ("create", "truncate"):
