@@ -53,7 +53,7 @@ class Promotion:
                 return EXIT_DONE
             done = await self._call(caller, PROMOTE_TIMEOUT_S, force=self._force)
             if done.code != ResponseCode.SUCCESS:
-                return self._refuse(done)
+                return self._refuse(done, reason=header.reason)
         except RocketMQError as error:
             self._errors.print(f"mqpromote: {error}")
             return EXIT_REFUSED
@@ -67,12 +67,13 @@ class Promotion:
         frame = Frame.request(RequestCode.PROMOTE, PromoteRequestHeader(**fields))
         return caller.call(self._address, frame, timeout_s)
 
-    def _refuse(self, answer: Frame) -> int:
+    def _refuse(self, answer: Frame, reason: str | None = None) -> int:
+        """`reason`: the judgement, which is all that `--force` helps against."""
         if answer.code == ResponseCode.REQUEST_CODE_NOT_SUPPORTED:
             self._errors.print(f"mqpromote: {self._address} is no broker of rocketmq_tx, and cannot do this")
         else:
             self._errors.print(f"mqpromote: not promoted: {answer.remark}")
-            if not self._force:
+            if answer.remark == reason and not self._force:
                 self._errors.print("mqpromote: --force promotes it although messages may be lost")
         return EXIT_REFUSED
 
