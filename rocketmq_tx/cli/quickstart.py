@@ -35,7 +35,7 @@ class Quickstart:
     count: int = DEFAULT_COUNT
 
     async def run(self, reactor: Any) -> int:
-        """The exit code: 0 only if every message came back exactly."""
+        """The exit code: 0 only if every message came back exactly. A server's failure leaves the folder."""
         temporary = self.data is None
         folder = Path(tempfile.mkdtemp(prefix="rocketmq_tx-")) if self.data is None else _made(self.data)
         cluster = QuickstartCluster(folder, reactor)
@@ -49,6 +49,9 @@ class Quickstart:
             print(trip.summary(), flush=True)
             code = EXIT_OK if trip.is_exact else EXIT_FAILED
             return await self._keep(cluster, reactor, code) if self.keep else code
+        except StartError:  # it names a log below the folder
+            temporary = False
+            raise
         finally:
             await cluster.stop()
             if temporary:
@@ -65,7 +68,10 @@ class Quickstart:
         """Until Ctrl-C, which ends it as asked for; a server that ends by itself is a failure."""
         address = cluster.namesrv_address
         print(f"The cluster stays until Ctrl-C. Point any client at the NameServer {address}, as in")
-        print(f"    NAMESRV_ADDR={address} tools org.apache.rocketmq.example.quickstart.Producer", flush=True)
+        print(
+            f"    NAMESRV_ADDR={address} bin/tools org.apache.rocketmq.example.quickstart.Producer",
+            flush=True,
+        )
         while await slept(reactor, GONE_POLL_S):
             gone = cluster.gone()
             if gone is not None:
@@ -142,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Console script."""
     try:
         code = command.main(
-            list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False
+            list(sys.argv[1:] if arguments is None else arguments), "quickstart", standalone_mode=False
         )
     except click.ClickException as error:
         error.show()
