@@ -29,7 +29,7 @@ class JsonFile:
         None when there is neither. StoreDamaged when one exists and none can be read, because starting
         with an empty table would lose what the file held.
         """
-        problems = []
+        problems, is_damaged = [], False
         for path in (self._path, f"{self._path}.bak"):
             try:
                 content = self._read(path)
@@ -40,15 +40,16 @@ class JsonFile:
                 table = parse(content)
             except (ValueError, StoreError) as error:
                 problems.append(f"{path}: {error}")
+                is_damaged = is_damaged or isinstance(error, ValueError)
                 continue
             if problems:
                 self._notice(f"{path} stands in for a file that cannot be read: {'; '.join(problems)}")
             return table
         if problems:
-            raise StoreDamaged(
-                f"cannot be read: {'; '.join(problems)}. Put a good copy in place, or remove both files "
-                "to begin without what they held"
-            )
+            way_out = "Put a good copy in place, or remove both files to begin without what they held"
+            if not is_damaged:  # by nothing that is in it: removing it would be the wrong advice
+                way_out = "See that the broker may read it, and that the path is the one that is meant"
+            raise StoreDamaged(f"cannot be read: {'; '.join(problems)}. {way_out}")
         return None
 
     def save(self, data: bytes) -> None:

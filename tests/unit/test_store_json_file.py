@@ -61,11 +61,19 @@ class JsonFileTests(SynchronousTestCase):
         self.disk.put(PATH, b"[")
         error = self.assertRaises(StoreDamaged, self.load)
         self.assertIn(PATH, str(error))
+        self.assertIn("remove both files", str(error))
         self.disk.put(PATH + ".bak", b"")
         self.assertRaises(StoreDamaged, self.load)
         self.disk.put(PATH + ".bak", b"[7]")
         self.disk.fail("read", "topics.json", errno.EIO)
         self.assertRaises(StoreDamaged, self.load)
+
+    def test_nobody_is_told_to_remove_what_could_only_not_be_looked_at(self) -> None:
+        self.file.save(b"[1]")
+        self.disk.fail("open", PATH, errno.EACCES)
+        error = self.assertRaises(StoreDamaged, self.load)
+        self.assertNotIn("remove", str(error))
+        self.assertIn("See that the broker may read it", str(error))
 
     def test_a_failed_save_leaves_what_was_there(self) -> None:
         self.file.save(b"[1]")
