@@ -9,6 +9,7 @@ blocks: it fails when kazoo says that the connection is gone, which a frozen ser
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,9 @@ LONGEST_PAUSE_S = 1.0
 FIRST_WAIT_S = 3.0
 CLOSE_S = 1.5
 NO_CONNECTION = "no connection to ZooKeeper: hosts={hosts}"
+
+# kazoo's own lines would go to stderr, one for each attempt, without time or address: ours say what matters.
+logging.getLogger("kazoo").addHandler(logging.NullHandler())
 
 
 @implementer(ICoordinator)
