@@ -44,15 +44,13 @@ async def main(reactor: Any, namesrv_address: str = "127.0.0.1:9876") -> None:
     orders = Orders()
     producer = TransactionProducer("example_orders", namesrv_address, orders, reactor)
     producer.startService()
-    try:
-        for number, amount in enumerate((100, -5, 2000)):
-            message = Message("ExampleOrders", b"%d" % amount, keys=f"order-{number}")
-            result = await producer.send_in_transaction(message)
-            print(f"order-{number} of {amount}: {result.state.name}")
-        print("waiting for the broker's question, which comes after transactionCheckInterval", flush=True)
-        await orders.was_asked
-    finally:
-        await producer.stopService()
+    for number, amount in enumerate((100, -5, 2000)):
+        message = Message("ExampleOrders", b"%d" % amount, keys=f"order-{number}")
+        result = await producer.send_in_transaction(message)
+        print(f"order-{number} of {amount}: {result.state.name}")
+    print("waiting for the broker's question, which comes every transactionCheckInterval, 60 s", flush=True)
+    await orders.was_asked
+    await producer.stopService()
 
 
 if __name__ == "__main__":
