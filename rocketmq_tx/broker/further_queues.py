@@ -40,38 +40,43 @@ class FurtherQueues:
         self._has_topic = has_topic
 
     def check(self, messages: Iterable[NewMessage]) -> None:
-        """RequestRefused when one of them names a queue in which it cannot stand."""
-        if not self._config.enable_multi_dispatch:
-            return
+        """RequestRefused when one of them names a queue in which it cannot stand.
+
+        Also when they would make too many light queues, among them those to which they are sent straight.
+        """
+        config = self._config
+        new: set[str] = set()
         for message in messages:
             topic, queue_id, _, _, properties, *_ = message  # a plain tuple does as well
-            if MARK in properties:
+            if config.enable_lmq and names.is_light(topic):
+                self._note_new(topic, queue_id, new)
+            if config.enable_multi_dispatch and MARK in properties:
                 named = unpack_properties(properties).get(prop.INNER_MULTI_DISPATCH, "")
-                self._check_named(pieces(named), queue_id)
-                waits = not names.may_be_dispatched(
-                    topic
-                )  # its numbers come when nobody can be told any more
-                if waits and len(properties) + growth(properties) > MAX_PROPERTIES_BYTES:
-                    raise message_illegal(self._config.max_message_size)
-
-    def _check_named(self, named: list[str], queue_id: int) -> None:
-        new = set()
-        for name in named:
-            if not names.may_be_folder(name) or not names.may_be_dispatched(name):
-                raise _refused(f"[{name}], where no message may be dispatched")
-            if names.is_light(name):
-                queue_id = 0 if self._config.enable_lmq else queue_id
-                if not self._store.queue_offsets(name, queue_id)[1]:
-                    new.add(name)
-            elif not self._has_topic(name):
-                raise _refused(f"[{name}], which is neither a light queue nor a topic")
-        count, most = self._store.light_queue_count, self._config.max_lmq_consume_queue_num
+                self._check_named(pieces(named), queue_id, new)
+                has_to_wait = not names.may_be_dispatched(topic)  # and nobody is there any more to be told
+                if has_to_wait and len(properties) + growth(properties) > MAX_PROPERTIES_BYTES:
+                    raise message_illegal(config.max_message_size)
+        count, most = self._store.light_queue_count, config.max_lmq_consume_queue_num
         if new and count + len(new) > most:
             raise RequestRefused(
                 ResponseCode.SYSTEM_ERROR,
                 f"LMQ_CONSUME_QUEUE_NUM_EXCEEDED: there are {count} light queues, the message would make "
                 f"{len(new)} more, and maxLmqConsumeQueueNum is {most}",
             )
+
+    def _check_named(self, named: list[str], queue_id: int, new: set[str]) -> None:
+        for name in named:
+            if not names.may_be_folder(name) or not names.may_be_dispatched(name):
+                raise _refused(f"[{name}], where no message may be dispatched")
+            if names.is_light(name):
+                self._note_new(name, queue_id, new)
+            elif not self._has_topic(name):
+                raise _refused(f"[{name}], which is neither a light queue nor a topic")
+
+    def _note_new(self, name: str, queue_id: int, new: set[str]) -> None:
+        """Adds the name of a light queue that is not there yet."""
+        if not self._store.queue_offsets(name, 0 if self._config.enable_lmq else queue_id)[1]:
+            new.add(name)
 
 
 def _refused(what: str) -> RequestRefused:

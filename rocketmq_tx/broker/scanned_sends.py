@@ -220,6 +220,7 @@ class ScannedSends:
             and not header.batch
             and route.queue_id >= 0
             and send_rules.retry_group(route.topic) is None
+            and not names.is_light(route.topic)  # there may be too many of these
         )
         if not ordinary or config is None:
             return ()

@@ -181,6 +181,27 @@ class RefusalTests(LightCase):
         self.assertEqual(self.named(named=f"{A},{B},%LMQ%c").code, 0)
         self.assertEqual(len(self.broker.bodies(A)), 3)
 
+    def test_a_message_sent_straight_to_one_light_queue_too_many_is_refused(self) -> None:
+        self.broker = MemoryBroker(**ON, maxLmqConsumeQueueNum="1")
+        self.assertEqual(self.broker.send(topic=A, properties={"UNIQ_KEY": "U1"}).code, 0)
+        self.assertEqual(self.broker.send(topic=A, properties={"UNIQ_KEY": "U2"}).code, 0)
+        refused = self.broker.send(topic=B, properties={"UNIQ_KEY": "U3"})
+        self.assertEqual(refused.code, ResponseCode.SYSTEM_ERROR)
+        self.assertIn("maxLmqConsumeQueueNum is 1", refused.remark or "")
+        self.assertEqual((len(self.broker.bodies(A)), self.broker.bodies(B)), (2, []))
+
+    def test_a_batch_that_would_make_too_many_light_queues_is_refused(self) -> None:
+        self.broker = MemoryBroker(**ON, maxLmqConsumeQueueNum="2")
+        header = SendMessageRequestHeaderV2(
+            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
+            queue_id=0, sys_flag=0, born_timestamp=1, flag=0, properties="", batch=True,
+        )  # fmt: skip
+        for wanted, code in ((3, ResponseCode.SYSTEM_ERROR), (2, ResponseCode.SUCCESS)):
+            names = [f"INNER_MULTI_DISPATCH\1%LMQ%{number}".encode() for number in range(wanted)]
+            items = encode_batch([BatchItem(0, b"x", name) for name in (*names, names[0])])
+            answer = self.broker.ask(Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, items))
+            self.assertEqual(answer.code, code, answer.remark)
+
     def test_what_has_to_wait_is_refused_when_there_will_be_no_room_for_its_numbers(self) -> None:
         """When its time comes nobody is left to be told, and an acknowledged message would be gone."""
         for waiting in ({"DELAY": "1"}, {"TIMER_DELAY_SEC": "1"}, {"TRAN_MSG": "true", "PGROUP": "pg"}):
