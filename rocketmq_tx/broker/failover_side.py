@@ -91,6 +91,7 @@ class FailoverSide:
             lambda: self._word,
             replication.take_tables,
             replication.comparison.common_to,
+            self._stepping_aside.still,
             reactor,
         )
         self._asking = Periodic(
@@ -142,6 +143,7 @@ class FailoverSide:
             store.flushed_to,
             self._replication.slave_count,
             self._identity.ha_server_address,
+            self._stepping_aside.still.is_promoting,
         )
 
     async def _ask_master(self) -> None:

@@ -1,6 +1,7 @@
 """How a master gives its place up: it hands over when asked, and finds out that it is a former one.
 
 That is looked for at the start, before anybody can connect, and when a NameServer or the new master says so.
+A slave that is asked lets go of its master (`standing_still`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.set_members import members_of_set
+from rocketmq_tx.broker.standing_still import StandingStill
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import RemotingError, RequestRefused, StoreError
 from rocketmq_tx.failover.state import BrokerState, ask_state
@@ -67,6 +69,7 @@ class SteppingAside(Service):
         self._name_servers = name_servers
         self._caller = caller
         self._reactor = reactor
+        self.still = StandingStill(roles, self._ask_and_consider, reactor)
         self._held_for: str | None = None
         self._holding: IDelayedCall | None = None
         self._again = Periodic(reactor, AGAIN_S, self._look, "another master")
@@ -89,6 +92,7 @@ class SteppingAside(Service):
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
         self._end_holding()
+        self.still.forget()
         return self._again.stopService() if self._again.running else None
 
     def _look(self) -> Deferred[None]:
@@ -108,13 +112,19 @@ class SteppingAside(Service):
 
     async def consider(self, address: str) -> bool:
         """Follows the broker at `host:port` if it is a master of our name and a newer epoch; if it is."""
-        if address == self._settings.broker_address:
-            return False
         try:
-            state = await ask_state(self._caller, address)
+            return await self._ask_and_consider(address)
         except RemotingError:
             return False
+
+    async def _ask_and_consider(self, address: str) -> bool:
+        """RemotingError when it cannot be told yet."""
+        if address == self._settings.broker_address:
+            return False
+        state = await ask_state(self._caller, address)
         if state is None or not self._is_newer_master(state):
+            if state is not None and state.is_promoting:
+                raise RemotingError(f"{address} is being promoted still")
             return False
         try:
             await self._roles.demote(address, state.history.number)
@@ -144,22 +154,31 @@ class SteppingAside(Service):
     @serves(RequestCode.FOLLOW)
     async def follow(self, peer: Peer, frame: Frame, header: FollowRequestHeader) -> Reply:
         """It is not believed, but asked."""
-        if header.epoch > self._roles.history.number:
-            await self.consider(header.broker_addr)
+        if header.epoch > self._roles.history.number and await self.consider(header.broker_addr):
+            self.still.forget()
         return Reply()
 
     @serves(RequestCode.HAND_OVER)
-    def hand_over(self, peer: Peer, frame: Frame, header: HandOverRequestHeader) -> Reply:
-        """From now on no message is taken; answers where the log ends."""
+    async def hand_over(self, peer: Peer, frame: Frame, header: HandOverRequestHeader) -> Reply:
+        """From now on a master takes no message, and a slave nothing of its master; answers the log's end."""
         address = header.broker_addr
         if header.release:
             if address == self._held_for:
                 self._release()
-            return Reply(header=HandOverResponseHeader(max_offset=self._store.written_to))
+            await self.still.end(address)
+        elif self._settings.broker.auto_failover:
+            raise RequestRefused(
+                ResponseCode.SYSTEM_ERROR, "with autoFailover the brokers agree on who is master"
+            )
+        elif self._roles.is_master:
+            self._begin_handing_over(address, header)
+        else:
+            await self.still.begin(address)
+        return Reply(header=HandOverResponseHeader(max_offset=self._store.written_to))
+
+    def _begin_handing_over(self, address: str, header: HandOverRequestHeader) -> None:
         problem = None
-        if not self._roles.is_master:
-            problem = "this broker is no master"
-        elif header.epoch <= self._roles.history.number:
+        if header.epoch <= self._roles.history.number:
             problem = f"epoch {header.epoch} is not newer than {self._roles.history.number}"
         elif self._held_for not in (None, address):
             problem = f"it is handing over to {self._held_for}"
@@ -176,7 +195,6 @@ class SteppingAside(Service):
             epoch=header.epoch,
             end=self._store.written_to,
         )
-        return Reply(header=HandOverResponseHeader(max_offset=self._store.written_to))
 
     # -- holding ---------------------------------------------------------------------------------------------
 
@@ -196,7 +214,7 @@ class SteppingAside(Service):
         if address is None:
             return
         try:
-            state = await ask_state(self._caller, address)
+            follows = await self._ask_and_consider(address)
         except RemotingError as problem:
             self._log.warn(
                 "no message is taken: this master was handing over to {address}, which does not say whether"
@@ -208,10 +226,8 @@ class SteppingAside(Service):
             if self.running and self._held_for == address:
                 self._holding = self._reactor.callLater(AGAIN_S, self._held_for_long)
             return
-        if state is None or not self._is_newer_master(state):
+        if not follows:
             self._release()
-        else:
-            await self.consider(address)
 
     def _role_changed(self) -> None:
         """A slave takes what its master sends; that it takes no message of its own, its role says."""

@@ -1,6 +1,7 @@
 """A slave takes over because an operator says so: asks everybody, judges, has the master hand over, promotes.
 
 who is there -> judge -> HAND_OVER to the master -> caught up, tables taken -> promote -> FOLLOW to all
+                      -> no master: HAND_OVER to the other slaves -> who is there -> judge -> promote -> ...
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from twisted.logger import Logger
 
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.set_members import members_of_set
+from rocketmq_tx.broker.standing_still import StandingStill
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import CallRefused, RemotingError, RequestRefused, RocketMQError
 from rocketmq_tx.failover.state import BrokerState, ask_state
@@ -98,7 +100,8 @@ def _shown(state: BrokerState | None) -> dict[str, object]:
 class Takeover:
     """Serves PROMOTE. `master_address` is who is followed, `told` what that one said last of itself.
 
-    `take_tables` asks the master for its tables once more; `common_to` compares logs: see `LogComparison`.
+    `still` says whether another slave is being promoted, and hears that this one is. `take_tables` asks the
+    master for its tables once more; `common_to` compares logs: see `LogComparison`.
     """
 
     _log = Logger()
@@ -115,6 +118,7 @@ class Takeover:
         told: Callable[[], BrokerState | None],
         take_tables: Callable[[], Deferred[None]],
         common_to: Callable[[str, int], Coroutine[Any, Any, int]],
+        still: StandingStill,
         reactor: Any,
     ) -> None:
         self._settings = settings
@@ -128,7 +132,7 @@ class Takeover:
         self._take_tables = take_tables
         self._common_to = common_to
         self._reactor = reactor
-        self._is_busy = False
+        self._still = still
 
     @serves(RequestCode.PROMOTE)
     async def promote(self, peer: Peer, frame: Frame, header: PromoteRequestHeader) -> Reply:
@@ -139,25 +143,58 @@ class Takeover:
                 "with autoFailover the brokers agree on who is master: stop the master in order, and a slave"
                 " in sync takes over at once"
             )
-        if self._is_busy:
+        if header.only_ask:
+            survey = await self._survey()
+            return _reply(survey, self._judge(survey))
+        if self._still.is_promoting:
             raise _refused("another promotion of this broker is under way")
-        self._is_busy = True
+        if self._still.stands_for is not None and not header.force:
+            raise _refused(f"the slave {self._still.stands_for} is being promoted")
+        self._still.is_promoting = True
         try:
-            return await self._promote(header)
+            return await self._promote(header.force)
         finally:
-            self._is_busy = False
+            self._still.is_promoting = False
 
-    async def _promote(self, header: PromoteRequestHeader) -> Reply:
+    async def _promote(self, force: bool) -> Reply:
         survey = await self._survey()
-        judgement = judge(survey.mine, survey.master, self._told(), survey.others, survey.rival)
-        answer = PromoteResponseHeader(
-            verdict=judgement.verdict.name, reason=judgement.reason, epoch=survey.next_epoch
-        )
-        if not header.only_ask:
-            if judgement.needs_force and not header.force:
-                raise _refused(judgement.reason)
-            await self._take_over(survey, judgement, survey.next_epoch, header.force)
-        return Reply(header=answer, body=survey.to_body())
+        judgement = self._judge(survey)
+        standing: list[str] = []
+        try:
+            if judgement.verdict is not Verdict.HAND_OVER:
+                _check(judgement, force)
+                await self._have_stand_still(survey, standing, force)
+                survey = await self._survey()
+                judgement = self._judge(survey)
+            _check(judgement, force)
+            await self._take_over(survey, judgement, survey.next_epoch, force)
+        except RocketMQError:
+            for address in standing:
+                await self._release(address, survey.next_epoch)
+            raise
+        self._still.forget()
+        return _reply(survey, judgement)
+
+    def _judge(self, survey: Survey) -> Judgement:
+        return judge(survey.mine, survey.master, self._told(), survey.others, survey.rival)
+
+    async def _have_stand_still(self, survey: Survey, standing: list[str], force: bool) -> None:
+        """Every other slave lets go of its master, and is not promoted itself; `standing` gets who was asked.
+
+        A refusal counts with force as well: of two promotions at the same time both may be refused, and
+        never none.
+        """
+        for address, state in survey.others.items():
+            if state is None:
+                continue
+            standing.append(address)
+            try:
+                await self._ask_to_hand_over(address, survey.next_epoch)
+            except CallRefused as error:
+                raise _refused(f"the slave {address} does not stand still: {error}") from error
+            except RemotingError as error:
+                if not force:
+                    raise _refused(f"the slave {address} does not stand still: {error}") from error
 
     async def _survey(self) -> Survey:
         mine = self._own_state()
@@ -228,9 +265,7 @@ class Takeover:
         try:
             await self._call(master, RequestCode.HAND_OVER, header, HAND_OVER_TIMEOUT_S)
         except RemotingError as error:
-            self._log.warn(
-                "the master was not told that it goes on, and finds out by itself: {error}", error=error
-            )
+            self._log.warn("not told that it goes on, and finds out by itself: {error}", error=error)
 
     async def _tell(self, address: str, epoch: int) -> None:
         """Until it has heard: a former master that cannot be reached now takes what is cut later."""
@@ -252,6 +287,18 @@ class Takeover:
         if answer.code != ResponseCode.SUCCESS:
             raise CallRefused(code.name, address, answer.code, answer.remark)
         return answer
+
+
+def _check(judgement: Judgement, force: bool) -> None:
+    if judgement.needs_force and not force:
+        raise _refused(judgement.reason)
+
+
+def _reply(survey: Survey, judgement: Judgement) -> Reply:
+    header = PromoteResponseHeader(
+        verdict=judgement.verdict.name, reason=judgement.reason, epoch=survey.next_epoch
+    )
+    return Reply(header=header, body=survey.to_body())
 
 
 def _no_answer(failure: Any) -> None:

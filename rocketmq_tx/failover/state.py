@@ -25,7 +25,10 @@ class Caller(Protocol):
 
 @attrs.frozen
 class BrokerState:
-    """One broker's word. Offsets are of its commit log; `slaves` is how many are connected to it."""
+    """One broker's word. Offsets are of its commit log; `slaves` is how many are connected to it.
+
+    `is_promoting`: it is taking over, and it is not known yet what comes of that.
+    """
 
     cluster: str
     broker_name: str
@@ -39,6 +42,7 @@ class BrokerState:
     flushed_offset: int
     slaves: int = 0
     ha_address: str = ""
+    is_promoting: bool = False
 
     def to_header(self) -> FailoverStateResponseHeader:
         return FailoverStateResponseHeader(
@@ -54,6 +58,7 @@ class BrokerState:
             flushed_offset=self.flushed_offset,
             slaves=self.slaves,
             ha_server_addr=self.ha_address,
+            promoting=self.is_promoting,
         )
 
     @classmethod
@@ -73,6 +78,7 @@ class BrokerState:
                 header.flushed_offset,
                 header.slaves,
                 header.ha_server_addr,
+                header.promoting,
             )
         except ValueError as error:
             raise BodyError(f"no state of a broker: {error}") from error

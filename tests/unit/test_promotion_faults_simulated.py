@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
-from rocketmq_tx.protocol.codes import RequestCode
+from twisted.internet.defer import Deferred
+
+from rocketmq_tx.broker.standing_still import HOLD_S
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import UpdateConsumerOffsetRequestHeader
-from tests.unit.test_role_change_simulated import FIRST, SECOND, PromotionCase
+from rocketmq_tx.protocol.headers import PromoteRequestHeader, UpdateConsumerOffsetRequestHeader
+from tests.simulator.world import BrokerNode
+from tests.unit.test_role_change_simulated import FIRST, FLUSHED, SECOND, PromotionCase
 
 
 class ReturningWithoutRoomTests(PromotionCase):
@@ -35,7 +40,7 @@ class ReturningWithoutRoomTests(PromotionCase):
 
 
 class OffsetTests(PromotionCase):
-    def test_what_a_new_master_takes_is_not_skipped_where_consumers_were_further_with_the_old_one(self) -> None:
+    def test_what_a_new_master_takes_is_not_skipped_where_consumers_were_further(self) -> None:
         """The slave has its master's offsets, and not the messages that they tell of."""
         self.begin("ASYNC_MASTER")
         self.send(self.first, 20)
@@ -59,3 +64,101 @@ class OffsetTests(PromotionCase):
         self.second.start()
         self.world.run(5)
         self.assertEqual(self.second.parts.offsets.query("cg", "TopicTest", 0), 5)
+
+
+class SeveralSlavesTests(PromotionCase):
+    def ask_to_promote(self, node: BrokerNode, **fields: bool) -> Deferred[Any]:
+        frame = Frame.request(RequestCode.PROMOTE, PromoteRequestHeader(**fields))
+        return self.client.ask(node.address, frame, 60)
+
+    def masters(self) -> list[BrokerNode]:
+        return [node for node in (self.first, *self.slaves) if node.is_running and self.is_master(node)]
+
+    def test_a_master_that_only_another_slave_reaches_acknowledges_nothing_during_a_promotion(self) -> None:
+        self.begin(slaves=2, **FLUSHED)
+        self.send(self.first, 20)
+        self.world.network.partition(FIRST, SECOND)
+        self.world.run(25)
+        self.second.slow_disk(0.5, 0.5)  # a promotion takes its time
+        answer = self.ask_to_promote(self.second)
+        self.world.run(1.55)  # until it has asked everybody how far they are
+        codes: list[int] = []
+        while not answer.called:
+            codes += self.send(self.first, 1, 0.02)
+        codes += self.send(self.first, 5)
+        self.assertEqual(self.verdict(self.successResultOf(answer)), "COMPLETE")
+        self.assertNotIn(ResponseCode.SUCCESS, set(codes))
+        self.world.network.heal()
+        self.world.run(60)
+        self.assertEqual(self.masters(), [self.second])
+        self.wait_equal(self.first, *self.slaves)
+        self.assert_nothing_acknowledged_is_lost(self.second)
+
+    def test_of_two_slaves_that_are_promoted_at_once_one_at_most_becomes_master_of_an_epoch(self) -> None:
+        for force in (False, True):
+            for gap_s in (0.0, 0.001, 0.01, 0.1, 1.5, 3.0):
+                self.begin(slaves=2)
+                self.send(self.first, 5)
+                self.first.kill()
+                self.world.run(2)
+                answers = [self.ask_to_promote(self.slaves[0], force=force)]
+                self.world.run(gap_s)
+                answers.append(self.ask_to_promote(self.slaves[1], force=force))
+                self.world.run_until(lambda: all(each.called for each in answers), 60)  # noqa: B023
+                codes = [self.successResultOf(each).code for each in answers]
+                epochs = [node.parts.failover.roles.history.number for node in self.masters()]
+                self.assertEqual(len(epochs), len(set(epochs)), (gap_s, force, codes))
+                if not epochs:
+                    self.promote(self.slaves[0])
+                self.world.run(40)
+                self.assertEqual(len(self.masters()), 1, (gap_s, force))
+                self.wait_equal(*self.slaves)
+
+    def test_a_master_that_hands_over_and_starts_again_waits_until_it_knows_what_came_of_it(self) -> None:
+        self.begin(slaves=2, **FLUSHED)
+        self.second.slow_disk(3.0, 3.0)
+        self.send(self.first, 5)
+        answer = self.ask_to_promote(self.second)
+        self.assertTrue(self.world.run_until(lambda: self.first.store.refusal is not None, 5))
+        self.world.run(0.2)  # the second has all of the log, and flushes it
+        self.assertFalse(self.is_master(self.second))
+        self.first.kill()
+        self.first.start()
+        codes: list[int] = []
+        while not answer.called:
+            codes += self.send(self.first, 3, 1.0)
+        self.assertEqual(self.verdict(self.successResultOf(answer)), "HAND_OVER")
+        self.assertNotIn(ResponseCode.SUCCESS, set(codes))
+        self.world.run(30)
+        self.assertEqual(self.masters(), [self.second])
+        self.wait_equal(self.first, *self.slaves)
+        self.assert_nothing_acknowledged_is_lost(self.second)
+
+    def test_a_slave_that_stood_still_for_who_was_not_promoted_goes_on(self) -> None:
+        self.begin(slaves=2)
+        self.send(self.first, 5)
+        self.world.network.partition(FIRST, SECOND)
+        self.world.run(25)
+        self.second.parts.settings.store.ha_listen_port = 10911  # which it has itself
+        answer = self.promote(self.second)
+        self.assertIn("cannot listen for slaves", answer.remark)
+        self.world.run(10)
+        self.assertEqual(set(self.send(self.first, 5)), {0})
+
+    def test_a_slave_stands_still_until_it_knows_what_came_of_it(self) -> None:
+        self.begin(slaves=2, **FLUSHED)
+        self.send(self.first, 5)
+        self.world.network.partition(FIRST, SECOND)
+        self.world.run(25)
+        self.second.slow_disk(5.0, 5.0)
+        self.ask_to_promote(self.second).addErrback(lambda _: None)
+        third = self.slaves[1].parts.failover._stepping_aside.still
+        self.assertTrue(self.world.run_until(lambda: third.stands_for, 5))
+        self.second.kill()
+        self.world.run(HOLD_S + 20)
+        self.assertNotIn(ResponseCode.SUCCESS, self.send(self.first, 3))
+        self.second.slow_disk(0.0, 0.001)
+        self.second.start()
+        self.world.run(20)
+        self.assertIsNone(third.stands_for)
+        self.assertEqual(set(self.send(self.first, 5)), {0})

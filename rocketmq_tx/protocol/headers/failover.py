@@ -24,6 +24,8 @@ class FailoverStateResponseHeader(Header):
     slaves: int = long_integer("slaves", required=True, default=0)
     """Connected ones, of a master."""
     ha_server_addr: str = string("haServerAddr", required=True, default="")
+    promoting: bool = boolean("promoting", default=False)
+    """Of a slave: an operator has it take over just now."""
 
 
 @header
@@ -47,7 +49,10 @@ class PromoteResponseHeader(Header):
 
 @header
 class HandOverRequestHeader(Header):
-    """HAND_OVER, to a master: take no more messages, I take over. With `release`: go on, I do not."""
+    """HAND_OVER, to a master: take no more messages, I take over. With `release`: go on, I do not.
+
+    To another slave: take nothing more of the master.
+    """
 
     broker_addr: str = string("brokerAddr", needed=True)
     epoch: int = long_integer("epoch", needed=True)
