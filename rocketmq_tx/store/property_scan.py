@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
@@ -120,16 +120,34 @@ class PropertyScan:
         in_order = min(starts) == begin and max(starts) == starts[-1]
         if not (is_ours and in_order and 0 < end - begin <= most and end <= log.segments.end_of(begin)):
             return begin, b""
-        return begin, log.read(begin, end - begin, self._may_block)
+        try:
+            return begin, log.read(begin, end - begin, self._may_block)
+        except WouldBlock:
+            raise
+        except StoreError:
+            return begin, b""  # which one of them it is, is found one by one
 
     def _look_at_one(self, start: int, size: int) -> None:
-        log, may_block = self._log, self._may_block
-        if start < log.trusted_from:
-            record = self._verified(start, size)
-            if not record:
-                self.removed += 1
+        if start >= self._log.trusted_from:
+            try:
+                self._look_at_trusted(start, size)
+            except WouldBlock:
+                raise
+            except StoreError:
+                pass  # is said below
+            else:
                 return
-        elif size > _BIG_RECORD_BYTES:
+        record = self._verified(start, size)
+        if not record:
+            self.removed += 1
+            return
+        self._read_bytes += size
+        if self._wants(properties_of(record, 0, size)):
+            self._take(record)
+
+    def _look_at_trusted(self, start: int, size: int) -> None:
+        log, may_block = self._log, self._may_block
+        if size > _BIG_RECORD_BYTES:
             head = log.read(start, HEAD_BYTES_MAX, may_block)
             topic_at = topic_place(head, 0)
             tail = log.read(start + topic_at, size - topic_at, may_block)
@@ -138,8 +156,7 @@ class PropertyScan:
                 return
             self._take(log.read(start, size, may_block))
             return
-        else:
-            record = log.read(start, size, may_block)
+        record = log.read(start, size, may_block)
         self._read_bytes += size
         if self._wants(properties_of(record, 0, size)):
             self._take(record)

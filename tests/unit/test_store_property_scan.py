@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store import property_scan
@@ -17,6 +17,7 @@ from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.message_store import GetStatus, MessageStore
 from rocketmq_tx.store.pull import GetResult
 from rocketmq_tx.store.records import properties_of
+from tests import memory_disk
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, message, open_store
 
@@ -52,6 +53,27 @@ class PropertyScans(SynchronousTestCase):
         result = self.get(6, "a", "c", count=4)
         self.assertEqual((tags_of(result), result.next_offset), (list("ac"), 9))
         self.assertEqual((result.min_offset, result.max_offset), (0, 9))
+
+    def test_a_bad_sector_hides_its_own_message_only(self) -> None:
+        for big_bytes in (property_scan._BIG_RECORD_BYTES, 100):
+            self.patch(property_scan, "_BIG_RECORD_BYTES", big_bytes)
+            self.disk = MemoryDisk()
+            self.store = open_store(self.disk)
+            self.send(*"abc", body=bytes(300))
+            place = self.store.entry_at("T", 0, 1)[0]
+            read = memory_disk._MemoryFile.pread
+
+            def pread(file: Any, length: int, offset: int, place: int = place, read: Any = read) -> bytes:
+                if "/commitlog/" in file.path and offset <= place < offset + length:
+                    raise StoreError("input/output error")
+                data: bytes = read(file, length, offset)
+                return data
+
+            self.patch(memory_disk._MemoryFile, "pread", pread)
+            result = self.get(0, *"abc")
+            self.assertEqual((result.status, tags_of(result)), (GetStatus.FOUND, ["a", "c"]))
+            self.assertEqual(result.next_offset, 3)
+            self.patch(memory_disk._MemoryFile, "pread", read)
 
     def test_a_scan_of_unwanted_messages_says_how_far_it_came(self) -> None:
         self.send(*"b" * 900)
