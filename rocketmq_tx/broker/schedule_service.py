@@ -29,7 +29,7 @@ from twisted.logger import Logger
 from rocketmq_tx.broker import delay_rules
 from rocketmq_tx.broker.delay_rules import ClockSteps, Undeliverable
 from rocketmq_tx.broker.warm_reads import COLD_READS_MAX
-from rocketmq_tx.errors import MessageError, RequestRefused, StoreError, WouldBlock
+from rocketmq_tx.errors import FlushTimeout, MessageError, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.message import decode_record
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.runtime.periodic import Periodic
@@ -118,7 +118,7 @@ class ScheduleService(Service):
         self._saving = Periodic(
             reactor,
             lambda: config.flush_delay_offset_interval / 1000,
-            progress_file.save_changed,
+            self._save,
             "progress of delayed messages",
         )
 
@@ -148,6 +148,20 @@ class ScheduleService(Service):
             self._begin()
         elif not delivers:
             self._end()
+
+    def _save(self) -> Deferred[None] | None:
+        saving = self._progress_file.save_changed()
+        return None if saving is None else saving.addErrback(self._late)
+
+    def _late(self, failure: Failure) -> None:
+        """A disk that is slow for a while is no mistake of anybody's: the next round tries again."""
+        failure.trap(FlushTimeout)
+        if self._rarely.due("late") is not None:
+            self._log.warn(
+                "the progress of delayed messages is not written yet, a crash now would have some delivered"
+                " twice: {error}",
+                error=failure.value,
+            )
 
     def _not_saved(self, failure: Failure) -> None:
         failure.trap(StoreError)

@@ -58,7 +58,8 @@ class PromotionTrial:
             world.run(dice.expovariate(4))
             chance = dice.random()
             if chance < 0.03:
-                self._promote(dice.choice(self.nodes))
+                for node in dice.sample(self.nodes, dice.choice((1, 1, 1, 2))):
+                    self._promote(node)
             elif chance < 0.06:
                 self._make_trouble()
         self._heal()
@@ -105,7 +106,8 @@ class PromotionTrial:
             case 2:
                 node.crash_in(dice.randrange(30), dice.random() < 0.5)
             case 3:
-                network.partition(node.host, dice.choice([NAME_SERVER, CLIENT, OPERATOR]))
+                others = [each.host for each in self.nodes if each is not node]
+                network.partition(node.host, dice.choice([NAME_SERVER, CLIENT, OPERATOR, *others]))
             case 4:
                 node.slow_disk(*dice.choice(((0.0, 0.001), (0.01, 0.1), (0.5, 4.0))))
             case 5:

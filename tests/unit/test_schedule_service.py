@@ -7,12 +7,14 @@ import json
 from itertools import pairwise
 from typing import Any
 
+from twisted.internet.defer import fail
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import schedule_service
 from rocketmq_tx.broker.schedule_service import PASS_MESSAGES, READ_ATTEMPTS, REST_S
 from rocketmq_tx.config.values import BrokerRole
-from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.errors import FlushTimeout, StoreDamaged, StoreError
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from tests.memory_broker import BEGAN_MS, MemoryBroker
@@ -231,6 +233,30 @@ class OverRestarts(ScheduleCase):
         self.broker.pass_time(5)
         self.broker.stop()
         self.assertEqual(self.broker.disk.content(OFFSETS), b'{\n\t"offsetTable":{1:1,2:1\n\t}\n}')
+
+
+class SlowDisk(ScheduleCase):
+    def test_a_progress_that_cannot_be_written_in_time_is_said_once_a_minute_and_written_later(self) -> None:
+        lines: list[str] = []
+
+        def look(event: dict[str, Any]) -> None:
+            if "progress of delayed" in (formatEvent(event) or ""):
+                lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(look)
+        self.addCleanup(globalLogPublisher.removeObserver, look)
+        file = self.broker.parts.redelivery.progress_file
+        on_disk, file._on_disk = file._on_disk, lambda: fail(FlushTimeout(f"not by {len(lines)}"))
+        self.delay(b"one", level=1)
+        self.broker.pass_time(55)
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("is not written yet", lines[0])
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.broker.pass_time(60)
+        self.assertEqual(len(lines), 2, lines)
+        file._on_disk = on_disk
+        self.broker.pass_time(10)
+        self.assertEqual(self.broker.disk.content(OFFSETS), b'{\n\t"offsetTable":{1:1\n\t}\n}')
 
 
 class Figures(ScheduleCase):
