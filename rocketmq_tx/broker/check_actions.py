@@ -86,7 +86,7 @@ class CheckActions:
                 self._transactions.table.forget(transaction)
             self._log.error(
                 "a half message is lost: key={key} commit_log_offset={offset} error={error}",
-                key=transaction.key,
+                key=transaction.unique_key,
                 offset=offset,
                 error=error,
             )
@@ -126,7 +126,7 @@ class CheckActions:
             if len(actions) > 1:
                 results = [self._store_actions([each], now_ms) for each in actions]
                 return all(results)
-            self._log.error("transaction {key}: no segment has room", key=actions[0].transaction.key)
+            self._log.error("transaction {key}: no segment has room", key=actions[0].transaction.unique_key)
             return True
         self._refused = False
         for each in actions:
@@ -139,7 +139,7 @@ class CheckActions:
             figures.discards += 1
             self._log.warn(
                 "transaction given up: key={key} group={group} topic={topic} checks={checks}",
-                key=action.transaction.key,
+                key=action.transaction.unique_key,
                 group=action.transaction.newest.producer_group,
                 topic=action.transaction.newest.topic,
                 checks=action.transaction.newest.checks_done,

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from rocketmq_tx.broker import send_rules
 from rocketmq_tx.broker.transaction_messages import committed_message, stored_half
 from rocketmq_tx.broker.transaction_replay import born_at, committed_before, was_given_up
-from rocketmq_tx.broker.transaction_rules import check_end, not_found, transaction_key
+from rocketmq_tx.broker.transaction_rules import check_end, not_found, table_key, transaction_key
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import HeaderError, MessageError, PeerError, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol import property_names as prop
@@ -147,7 +147,7 @@ class EndTransactions:
 
     def _kept(self, header: EndTransactionRequestHeader) -> Half | None:
         """The half message from memory, where most still are; None unless all checks are passed."""
-        transaction = self._log.table.find(header.msg_id)
+        transaction = self._log.table.find(table_key(header.msg_id, header.producer_group))
         if transaction is None or transaction.message is None:
             return None
         queue_offset = transaction.copies[-1]
@@ -182,7 +182,8 @@ class EndTransactions:
         """The newest copy of a half message whose own segment was deleted while the producer worked on."""
         if header.commit_log_offset >= self._store.min_offset:
             return None
-        transaction = self._log.table.find_copy(header.msg_id or "", header.tran_state_table_offset)
+        key = table_key(header.msg_id, header.producer_group)
+        transaction = self._log.table.find_copy(key, header.tran_state_table_offset)
         if transaction is None or transaction.newest.producer_group != header.producer_group:
             return None
         try:

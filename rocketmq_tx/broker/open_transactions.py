@@ -16,7 +16,7 @@ from typing import NamedTuple
 import attrs
 
 from rocketmq_tx.broker.half_outlines import HalfOutline
-from rocketmq_tx.broker.transaction_rules import HalfMessage
+from rocketmq_tx.broker.transaction_rules import HalfMessage, unique_key_of
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.append import NewMessage
 
@@ -40,6 +40,10 @@ class OpenTransaction:
     stored_ms: int = 0
     outline: HalfOutline | None = None
     """What the properties of `message` say."""
+
+    @property
+    def unique_key(self) -> str:
+        return unique_key_of(self.key)
 
     @property
     def newest(self) -> HalfMessage:

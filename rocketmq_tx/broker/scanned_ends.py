@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker.transaction_messages import op_message, plainly_committed
+from rocketmq_tx.broker.transaction_rules import table_key
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import MessageError, RequestRefused
 from rocketmq_tx.protocol.decoder import SCANNED_END
@@ -62,7 +63,8 @@ class ScannedEnds:
         commits = 0
         others: list[ScannedEnd] = []
         for end in run:
-            group, key, offset, half_offset, decision, _ = end
+            group, unique_key, offset, half_offset, decision, _ = end
+            key = table_key(unique_key, group)
             transaction = find(key)
             if transaction is None or transaction.message is None or key in ended:
                 others.append(end)

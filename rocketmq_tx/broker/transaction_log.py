@@ -18,7 +18,7 @@ from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.open_transactions import OpenTransaction, OpenTransactions, Progress
 from rocketmq_tx.broker.transaction_messages import op_message
 from rocketmq_tx.broker.transaction_replay import HALF, OP, Replay, find_committed
-from rocketmq_tx.broker.transaction_rules import HalfMessage, op_offsets
+from rocketmq_tx.broker.transaction_rules import HalfMessage, op_offsets, table_key
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.properties import unpack_properties
@@ -151,7 +151,14 @@ class TransactionLog:
                 if (
                     outline is not None
                     and outline.is_producers
-                    and table.sent(keys[0], message, outline, place[2], place[0], now_ms)
+                    and table.sent(
+                        table_key(keys[0], outline.producer_group),
+                        message,
+                        outline,
+                        place[2],
+                        place[0],
+                        now_ms,
+                    )
                 ):
                     self.figures.half_messages += 1
                     continue

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from rocketmq_tx.broker.open_transactions import OpenTransaction, OpenTransactions
-from rocketmq_tx.broker.transaction_rules import HALF_QUEUE_ID, HalfMessage, op_offsets, transaction_key
+from rocketmq_tx.broker.transaction_rules import (
+    HALF_QUEUE_ID,
+    HalfMessage,
+    op_offsets,
+    transaction_key,
+    unique_key_of,
+)
 from rocketmq_tx.errors import MessageError, StoreError
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
@@ -131,21 +137,31 @@ def half_message(record: MessageRecord, queue_offset: int) -> HalfMessage:
 def committed_before(
     store: MessageStore, real_topic: str, key: str, is_its: Callable[[MessageRecord], bool]
 ) -> MessageRecord | None:
-    """The message that the commit of the transaction `key` to `real_topic` has left, by the index.
+    """What the commit of the transaction `key` (see `table_key`) to `real_topic` has left, by the index.
 
     `is_its` tells it from that of another transaction of the same key.
     """
     for topic in (real_topic, names.SCHEDULE_TOPIC, names.TIMER_TOPIC):
-        for record in decode_records(store.query_by_key(topic, key, _COPIES_MAX, 0, _EVER_MS).body):
-            if transaction_type(record.sys_flag) == SysFlag.TRANSACTION_COMMIT and is_its(record):
+        for record in decode_records(
+            store.query_by_key(topic, unique_key_of(key), _COPIES_MAX, 0, _EVER_MS).body
+        ):
+            is_committed = transaction_type(record.sys_flag) == SysFlag.TRANSACTION_COMMIT
+            if is_committed and _is_of(record, key) and is_its(record):
                 return record
     return None
 
 
 def was_given_up(store: MessageStore, key: str, born_timestamp: int) -> bool:
     """Whether operators have the transaction `key` that was begun then (epoch ms), by the index."""
-    found = store.query_by_key(names.TRANSACTION_GIVEN_UP_TOPIC, key, _COPIES_MAX, 0, _EVER_MS)
-    return any(map(born_at(born_timestamp), decode_records(found.body)))
+    unique_key = unique_key_of(key)
+    found = store.query_by_key(names.TRANSACTION_GIVEN_UP_TOPIC, unique_key, _COPIES_MAX, 0, _EVER_MS)
+    is_its = born_at(born_timestamp)
+    return any(_is_of(record, key) and is_its(record) for record in decode_records(found.body))
+
+
+def _is_of(record: MessageRecord, key: str) -> bool:
+    """Whether it comes from a transaction of that key: the index does not know the producer's group."""
+    return transaction_key(record.property_map, record.queue_offset) == key
 
 
 def born_at(born_timestamp: int) -> Callable[[MessageRecord], bool]:

@@ -118,7 +118,7 @@ class TransactionRequests:
 def _info(transaction: OpenTransaction, rule: CheckRule) -> OpenTransactionInfo:
     half = transaction.newest
     return OpenTransactionInfo(
-        msg_id=half.key,
+        msg_id=transaction.unique_key,
         producer_group=half.producer_group,
         topic=half.topic,
         begin_timestamp=half.begun_ms(rule.retention_ms),

@@ -41,7 +41,7 @@ class HalfMessage:
     store_timestamp: int
     born_timestamp: int
     key: str
-    """What the copies of one transaction have in common: the producer's UNIQ_KEY."""
+    """What the copies of one transaction have in common, see `table_key`."""
     producer_group: str
     topic: str
     """Where the message goes when it is committed."""
@@ -93,9 +93,20 @@ class HalfMessage:
 
 def transaction_key(properties: Mapping[str, str], queue_offset: int) -> str:
     """What tells that copies belong together; without a UNIQ_KEY the place of the first one."""
-    return (
+    unique_key = (
         properties.get(prop.UNIQ_KEY) or f"@{properties.get(prop.TRAN_PREPARED_QUEUE_OFFSET, queue_offset)}"
     )
+    return table_key(unique_key, properties.get(prop.PRODUCER_GROUP, ""))
+
+
+def table_key(unique_key: str | None, producer_group: str | None) -> str:
+    """Under which key the table has a transaction: groups that pass on one message use the same UNIQ_KEY."""
+    return f"{unique_key}\x02{producer_group}"
+
+
+def unique_key_of(key: str) -> str:
+    """The UNIQ_KEY within such a key: what the index knows, and what operators are shown."""
+    return key.partition("\x02")[0]
 
 
 def _number(text: str | None) -> int | None:

@@ -71,7 +71,7 @@ class PacingTests(SynchronousTestCase):
         self.send_many(OUTSTANDING_MAX + 50)
         self.bench.advance(60)
         waited = {f"{GROUP}-{number}" for number in range(OUTSTANDING_MAX, OUTSTANDING_MAX + 50)}
-        self.assertEqual({each.key for each in list(self.bench.log.table)[:50]}, waited)
+        self.assertEqual({each.unique_key for each in list(self.bench.log.table)[:50]}, waited)
         peer.asked.clear()
         self.bench.advance(SILENCE_S)  # all of that was lost
         asked = [header.msg_id for header, _ in peer.take()]

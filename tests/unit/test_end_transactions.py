@@ -110,6 +110,23 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(self.bench.delivered(), {b"paid": 1})
         self.assertEqual(self.bench.ops(), [b"1", b"0"])
 
+    def test_groups_that_pass_on_the_same_message_have_transactions_of_their_own(self) -> None:
+        """Both send what they consumed, with its UNIQ_KEY."""
+        for restart in (False, True):
+            bench = Bench()
+            bench.connect()
+            bench.connect("others")
+            ours, theirs = bench.send("K1", b"ours"), bench.send("K1", b"theirs", group="others")
+            self.assertEqual(bench.open_keys(), ["K1", "K1"])
+            if restart:
+                bench.advance(61)
+                bench = bench.next_run()
+            self.assertEqual(bench.end(ours, COMMIT, key="K1"), (0, None))
+            self.assertEqual(bench.open_keys(), ["K1"])
+            bench = bench.next_run()
+            self.assertEqual(bench.end(theirs, COMMIT, "others", "K1"), (0, None))
+            self.assertEqual(bench.delivered(), {b"ours": 1, b"theirs": 1})
+
     def test_a_key_may_be_used_again_when_its_transaction_has_ended(self) -> None:
         first = self.bench.send("K1", b"one")
         self.bench.end(first, COMMIT)

@@ -15,6 +15,7 @@ from rocketmq_tx.broker.transaction_rules import (
     next_check,
     op_offsets,
     real_queue,
+    table_key,
     transaction_key,
 )
 from rocketmq_tx.errors import MessageError
@@ -100,8 +101,8 @@ class Reading(SynchronousTestCase):
         self.assertEqual(half(TRANSACTION_CHECK_TIMES="-3").checks_done, 0)
 
     def test_copies_without_a_unique_key_belong_to_the_first_one(self) -> None:
-        self.assertEqual(transaction_key({}, 7), "@7")
-        self.assertEqual(transaction_key({"TRAN_PREPARED_QUEUE_OFFSET": "7"}, 9), "@7")
+        self.assertEqual(transaction_key({}, 7), table_key("@7", ""))
+        self.assertEqual(transaction_key({"TRAN_PREPARED_QUEUE_OFFSET": "7"}, 9), table_key("@7", ""))
 
     def test_op_messages_of_later_versions_name_several(self) -> None:
         self.assertEqual(op_offsets(b"17"), [17])
@@ -138,12 +139,12 @@ class Table(SynchronousTestCase):
 
     def test_older_copies_count_if_there_may_be_any(self) -> None:
         self.table.half_stored(half(offset=5))
-        self.assertIsNone(self.table.find_copy("K", 4))
-        self.assertIsNotNone(self.table.find_copy("K", 5))
+        self.assertIsNone(self.table.find_copy(table_key("K", "G"), 4))
+        self.assertIsNotNone(self.table.find_copy(table_key("K", "G"), 5))
         later = OpenTransactions(half_offset=9)
         later.half_stored(half(offset=9, TRANSACTION_CHECK_TIMES="1"))
-        self.assertIsNotNone(later.find_copy("K", 4))
-        self.assertIsNone(later.find_copy("K", 10))
+        self.assertIsNotNone(later.find_copy(table_key("K", "G"), 4))
+        self.assertIsNone(later.find_copy(table_key("K", "G"), 10))
 
     @given(st.lists(st.tuples(st.sampled_from(["half", "copy", "op"]), st.integers(0, 5)), max_size=60))
     def test_a_table_read_again_from_progress_on_is_the_same(self, steps: list[tuple[str, int]]) -> None:

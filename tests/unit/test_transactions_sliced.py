@@ -119,7 +119,7 @@ class Story:
         """What clients and operators can see, but for the order in the queue."""
         log = self.broker.parts.transactions.log
         return (
-            Counter(self.broker.bodies()), Counter(each.key for each in log.table), sorted(self.codes),
+            Counter(self.broker.bodies()), Counter(each.unique_key for each in log.table), sorted(self.codes),
             log.figures.commits, log.figures.rollbacks, log.figures.refused_ends,
         )  # fmt: skip
 

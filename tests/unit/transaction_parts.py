@@ -289,7 +289,7 @@ class Bench:
         return [record.body for record in self.queue(*GIVEN_UP)]
 
     def open_keys(self) -> list[str]:
-        return [each.key for each in self.log.table]
+        return [each.unique_key for each in self.log.table]
 
     # -- another run ---------------------------------------------------------------------------------------
 
