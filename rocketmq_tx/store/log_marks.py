@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
-from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.errors import StoreError
+from rocketmq_tx.store.disk import Disk, DiskFile
 from rocketmq_tx.store.log_segments import LogSegments
 from rocketmq_tx.store.records import STORE_TIMESTAMP_HEAD_BYTES, store_timestamp
 
 MARK_BYTES = STORE_TIMESTAMP_HEAD_BYTES
 NO_MARK_AT = -1
+Place = TypeVar("Place")
 
 
 class LogMark(NamedTuple):
@@ -46,12 +48,17 @@ def marked_files(segments: LogSegments, end: int) -> list[tuple[int, str]]:
 
 
 def read_marks(disk: Disk, files: Iterable[tuple[int, str]]) -> list[LogMark]:
-    """Reads them, which may wait for the device; none for a file that has gone meanwhile. StoreError."""
-    return [
-        mark_of(disk.open(path).pread(MARK_BYTES, 0), offset)
-        for offset, path in files
-        if disk.file_size(path) is not None
-    ]
+    """Reads them, which may wait for the device; none for a file that has gone meanwhile or is unreadable."""
+    heads = ((offset, read_head(disk.open, path)) for offset, path in files)
+    return [mark_of(head, offset) for offset, head in heads if head]
+
+
+def read_head(opened: Callable[[Place], DiskFile], place: Place) -> bytes:
+    """What a segment begins with; nothing when it cannot be read: marks only help, and others matter more."""
+    try:
+        return opened(place).pread(MARK_BYTES, 0)
+    except StoreError:
+        return b""
 
 
 def origin_of(marks: Sequence[LogMark], heads: Iterable[tuple[int, bytes]]) -> Origin:

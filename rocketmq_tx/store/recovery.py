@@ -17,7 +17,7 @@ from rocketmq_tx.store.checkpoint import Checkpoint, Claim
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
-from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
+from rocketmq_tx.store.log_marks import Origin, origin_of, read_head
 from rocketmq_tx.store.log_walk import PlainFrom, Step, record_behind, walk
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, RECORD_WORK, OpeningProgress
@@ -158,7 +158,7 @@ class Recovery:
         if claim is None:
             return
         heads = (
-            (mark.offset, log.segments.file(mark.offset).pread(MARK_BYTES, 0))
+            (mark.offset, read_head(log.segments.file, mark.offset))
             for mark in claim.marks
             if mark.offset in log.segments.starts
         )

@@ -18,7 +18,7 @@ from rocketmq_tx.store.checkpoint import Claim, read_checkpoint
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.layouts import BLANK
 from rocketmq_tx.store.lock_file import lock_store
-from rocketmq_tx.store.log_marks import MARK_BYTES, Origin, origin_of
+from rocketmq_tx.store.log_marks import Origin, origin_of, read_head
 from rocketmq_tx.store.segments import segment_name, segment_starts
 
 ASIDE = "set-aside"
@@ -102,7 +102,7 @@ def plan_repair(disk: Disk, root: str, log_directories: Sequence[str], configure
 def _is_strange(disk: Disk, claim: Claim, kept: Mapping[int, _Found]) -> bool:
     """Whether the checkpoint is that of another store: a start leaves it out by itself."""
     files = (kept[mark.offset] for mark in claim.marks if mark.offset in kept)
-    heads = ((file.start, disk.open(file.path).pread(MARK_BYTES, 0)) for file in files)
+    heads = ((file.start, read_head(disk.open, file.path)) for file in files)
     return origin_of(claim.marks, heads) is Origin.OTHER
 
 
