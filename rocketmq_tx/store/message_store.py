@@ -164,8 +164,9 @@ class MessageStore:
 
     def _recover(self, now_ms: int) -> RecoveryReport:
         disk, config, log = self._disk, self.config, self._log
-        clean = disk.file_size(f"{self._root}/abort") is None
         checkpoint = self._checkpointer.read()
+        # Whoever stops in order makes a checkpoint: without one, somebody has removed the file `abort`.
+        clean = disk.file_size(f"{self._root}/abort") is None and checkpoint.times.commit_log_ms > 0
         self._deleted.load()
         configured = log.segment_size
         log.load()

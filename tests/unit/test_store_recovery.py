@@ -25,6 +25,7 @@ from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
 
 LOG = "/store/commitlog/"
 QUEUE = "/store/consumequeue/T/0/"
+APACHE_TIMES = CheckpointTimes.build({"commit_log_ms": NOW, "queues_ms": NOW, "index_ms": NOW})
 LATER = 1 << 62
 PREPARED = 0x4
 
@@ -272,6 +273,33 @@ class LogTests(RecoveryCase):
         self.open(image.after_kill())
         self.assertEqual(self.notices, [])
 
+    def test_a_beginning_that_cannot_be_read_hinders_neither_checkpoint_nor_start(self) -> None:
+        self.filled()
+        store, _ = self.open(self.disk.after_kill())
+        disk = store._disk
+        assert isinstance(disk, MemoryDisk)
+        disk.fail("read", segment(0), errno.EIO)
+        store.append_all([message("T", 0, b"100")], NOW + 5000)
+        store.save_checkpoint(NOW)
+        image = disk.after_kill()
+        image.fail("read", segment(0), errno.EIO)
+        again, report = self.open(image)
+        self.assertEqual((report.records_walked, report.warnings), (0, []))
+        self.assertEqual(again.queue_offsets("T", 0)[1], 101)
+
+    def test_without_a_checkpoint_nobody_has_stopped_in_order(self) -> None:
+        """A store that was killed before its first checkpoint, and whose `abort` somebody has removed."""
+        store, _ = self.open()
+        for n in range(30):
+            store.append_all([message("ABC"[n % 3], 0, b"%d" % n, unique=f"U{n}")], NOW + n)
+        store.write_some_queues(1)
+        store.append_all([message("A", 0, b"30")], NOW + 30)
+        image = self.disk.after_kill()
+        image.remove("/store/abort")
+        store, report = self.open(image)
+        self.assertFalse(report.clean)
+        self.assertEqual([store.queue_offsets(topic, 0) for topic in "ABC"], [(0, 11), (0, 10), (0, 10)])
+
     def test_plain_records_and_others_are_entered_in_the_order_of_the_log(self) -> None:
         """The first of a queue, those without keys, of a transaction, and damaged ones are not plain."""
         store, _ = self.open()
@@ -423,7 +451,7 @@ class QueueTests(RecoveryCase):
         store = self.filled(3)
         store.close(NOW)
         image = self.disk.after_kill()
-        image.remove("/store/checkpoint")
+        image.put("/store/checkpoint", APACHE_TIMES)
         path = QUEUE + "0" * 20
         image.spoil(path, 60, (9999).to_bytes(8, "big") + (100).to_bytes(4, "big") + bytes(8))
         again, report = self.open(image)
@@ -432,10 +460,9 @@ class QueueTests(RecoveryCase):
     def test_a_clean_store_of_apache_without_queues_gets_them_again(self) -> None:
         self.filled(10).close(NOW)
         image = self.disk.after_kill()
-        for path in [
-            path for path in image.nodes if "checkpoint" in path or "queue" in path or "index" in path
-        ]:
+        for path in [path for path in image.nodes if "queue" in path or "index" in path]:
             image.remove(path)
+        image.put("/store/checkpoint", APACHE_TIMES)
         store, report = self.open(image)
         self.assertEqual((self.numbers(store), report.clean), (list(range(10)), True))
         self.assertEqual(len(store.query_by_key("T", "U7", 9, 0, LATER).offsets), 1)
