@@ -333,6 +333,7 @@ class BrokerParts:
             send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
         )
         self.connections.limits.take(settings.server)
+        self.slaves.turn_end = self.connections.turn_end
         self.listener = Listener(
             self.reactor,
             self.connections,

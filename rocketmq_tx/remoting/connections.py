@@ -87,7 +87,8 @@ class TurnEnd:
     """Answers that come due outside their own connection's read, written once per connection and turn.
 
     A message that arrives wakes pulls of other connections: their answers leave when the read that brought
-    the message is done. One flush serves many waiters: theirs leave right after.
+    the message is done. One flush serves many waiters: theirs leave right after, or with `gather` when what
+    wakes them is done.
     """
 
     __slots__ = ("_call", "_marked", "_reactor", "reading")
@@ -102,6 +103,19 @@ class TurnEnd:
         self._marked.append(protocol)
         if not self.reading and self._call is None:
             self._call = self._reactor.callLater(0, self.flush)
+
+    def gather(self, wake: Callable[[], object]) -> None:
+        """Calls `wake`; answers that come due by that leave right after."""
+        if self.reading:
+            wake()
+            return
+        self.reading = True
+        try:
+            wake()
+        finally:
+            self.reading = False
+            if self._marked:
+                self.flush()
 
     def flush(self) -> None:
         if self._call is not None:

@@ -15,6 +15,7 @@ from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import FlushTimeout
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.ha_frames import Greeting
+from rocketmq_tx.remoting.connections import TurnEnd
 from rocketmq_tx.runtime.watermark import Watermark
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Slaves:
         self._reactor = reactor
         self._replicated = Watermark(reactor, name="replicated")
         self._slaves: dict[Slave, None] = {}
+        self.turn_end = TurnEnd(reactor)
+        """Of the connections of those who wait."""
         self.changed: Callable[[], object] = lambda: None
         """Called when a slave has come, gone, or acknowledged more."""
 
@@ -94,6 +97,9 @@ class Slaves:
 
     def has_acknowledged(self, log_end: int) -> None:
         """A slave has the log up to there: everybody who waits for less is answered now."""
+        self.turn_end.gather(lambda: self._has_acknowledged(log_end))
+
+    def _has_acknowledged(self, log_end: int) -> None:
         self._replicated.advance(log_end)
         self.changed()
 

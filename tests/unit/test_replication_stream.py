@@ -8,11 +8,15 @@ import random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.config.values import BrokerRole, FlushDiskType
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.ha_frames import PieceDecoder, encode_piece_head, encode_report
+from rocketmq_tx.remoting.connections import Connections
+from rocketmq_tx.remoting.protocol import FrameProtocol
+from rocketmq_tx.remoting.registry import Registry
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, message, open_store
 from tests.unit.replication_parts import Pair
@@ -313,6 +317,18 @@ class DoubleWriteTests(StreamCase):
         self.pair.wire.pump()
         for each in waiting:
             self.assertEqual(self.successResultOf(each), ResponseCode.SUCCESS)
+
+    def test_what_it_wakes_leaves_in_the_same_turn(self) -> None:
+        connections = Connections(self.pair.clock, Registry())
+        self.pair.slaves.turn_end = connections.turn_end
+        self.pair.connect().pump()
+        producer, transport = FrameProtocol(connections), StringTransport()
+        producer.makeConnection(transport)
+        self.sent().addCallback(lambda code: producer.write_soon(code.name.encode()))
+        for _ in range(2):
+            self.pair.wire.step()
+        self.assertEqual(transport.value(), b"SUCCESS")
+        self.assertFalse(self.pair.slaves.turn_end.reading)
 
     def test_a_slave_that_does_not_answer_in_slaveTimeout_is_told(self) -> None:
         wire = self.pair.connect()
