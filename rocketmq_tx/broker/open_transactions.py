@@ -179,7 +179,8 @@ class OpenTransactions:
             transaction.message = None
 
     def op_stored(self, op_offset: int, half_offsets: tuple[int, ...]) -> None:
-        """An op message stands in its queue."""
+        """An op message stands in its queue; it stands behind what it ends, so that others are none."""
+        half_offsets = tuple(offset for offset in half_offsets if offset < self._half_end)
         if op_offset == self._op_start + len(self._ops):
             self._ops.append(half_offsets)
         for half_offset in half_offsets:

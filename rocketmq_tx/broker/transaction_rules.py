@@ -20,6 +20,7 @@ from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
 from rocketmq_tx.protocol.message import MessageRecord
 
 _HOUR_MS = 3_600_000
+_DIGITS_MAX = 19
 HALF_QUEUE_ID = 0
 """All half messages of a broker stand in one queue, all op messages in another."""
 OP_TAG = "d"
@@ -208,5 +209,9 @@ def real_queue(properties: Mapping[str, str]) -> tuple[str, int]:
 
 
 def op_offsets(body: bytes) -> list[int]:
-    """Queue offsets of the half messages that an op message ends: one in 4.9.7, several in later versions."""
-    return [int(text) for text in body.decode("utf-8", "replace").split(",") if text.strip().isdecimal()]
+    """Queue offsets of the half messages that an op message ends: one in 4.9.7, several in later versions.
+
+    Whatever is no number of 64 bits counts as absent.
+    """
+    texts = (text.strip() for text in body.decode("utf-8", "replace").split(","))
+    return [int(text) for text in texts if text.isdecimal() and len(text) <= _DIGITS_MAX]

@@ -12,6 +12,7 @@ from rocketmq_tx.broker.transaction_messages import half_copy, op_message
 from rocketmq_tx.broker.transactions import TransactionService
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import MessageError, StoreUnavailable
+from rocketmq_tx.protocol.java import crc32
 from rocketmq_tx.store.message_store import MessageStore
 from tests.unit.transaction_parts import COMMIT, GIVEN_UP, ROLLBACK, STORE_HOST, Bench
 
@@ -216,6 +217,26 @@ class LeftByOthers(SynchronousTestCase):
         bench.log.unload()
         bench.append(op_message(0, STORE_HOST, bench.now_ms()))
         self.assertEqual(bench.next_run(offsets=self.offsets(1, 0)).open_keys(), ["K2"])
+
+    def test_op_messages_that_name_no_half_message_do_no_harm(self) -> None:
+        for body in (
+            b"",
+            b"x",
+            b"9" * 5000,
+            b"12345",
+            b"-1",
+            "\u0663".encode(),
+            b"7,9999999999999999999999,8",
+        ):
+            bench = Bench()
+            bench.send("K1")
+            bench.log.unload()
+            odd = op_message(0, STORE_HOST, bench.now_ms())
+            bench.append((*odd[:2], body, crc32(body), *odd[4:]))  # type: ignore[arg-type]
+            again = bench.next_run(offsets=self.offsets(0, 0))
+            self.assertEqual(again.open_keys(), ["K1"])
+            again.end(again.half_topic()[0], ROLLBACK, key="K1")
+            self.assertEqual(again.log.table.progress, (1, 2), body)
 
     def test_a_damaged_half_message_is_passed_over(self) -> None:
         bench = Bench()
