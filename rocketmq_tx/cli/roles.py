@@ -27,6 +27,8 @@ def broker_service(settings: BrokerSettings, reactor: Any, announce: Callable[[s
     from rocketmq_tx.broker.service import make_broker  # noqa: PLC0415
 
     _say_what_is_odd(settings)
+    if not (settings.broker.namesrv_addr or settings.broker.fetch_namesrv_addr_by_address_server):
+        log.warn("no NameServer is set, so nobody finds this broker: give -n, namesrvAddr or NAMESRV_ADDR")
     service: IService = make_broker(settings, reactor, announce=announce)
     return service
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.cli import broker_maker, host, logs, mqbroker, mqnamesrv, namesrv_maker, tools
+from rocketmq_tx.broker import service
+from rocketmq_tx.cli import broker_maker, host, logs, mqbroker, mqnamesrv, namesrv_maker, roles, tools
 from rocketmq_tx.errors import ConfigError
 from tests import golden
 
@@ -175,6 +176,19 @@ class MakerTests(LauncherCase):
             options = maker.Options()
             options.parseOptions([])
             self.assertFalse(maker.makeService(options).running)
+
+
+class RoleTests(LauncherCase):
+    def warnings(self, namesrv_addr: str | None) -> list[str]:
+        self.patch(service, "make_broker", lambda *_, **__: None)
+        with capturedLogs() as events:
+            roles.broker_service(mqbroker.load(None, namesrv_addr), None, lambda _: None)
+        return [event["log_format"] for event in events if event["log_level"] is LogLevel.warn]
+
+    def test_a_broker_that_nobody_can_find_says_so(self) -> None:
+        (warning,) = self.warnings(None)
+        self.assertIn("no NameServer is set", warning)
+        self.assertEqual(self.warnings("127.0.0.1:9876"), [])
 
 
 class ToolsTests(SynchronousTestCase):
