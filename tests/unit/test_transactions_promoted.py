@@ -53,12 +53,9 @@ def _end(key: str, queue_offset: int, commit_log_offset: int) -> EndTransactionR
 
 
 class PromotedTransactionTests(PromotionCase):
-    def connect(self, *nodes: BrokerNode) -> None:
-        self.decisions = Decisions()
-        self.client.caller.connections.registry.add(self.decisions)
+    def connect_to(self, node: BrokerNode) -> None:
         beat = HeartbeatData(client_id="p", producer_data_set=[ProducerData(group_name=GROUP)]).to_bytes()
-        for node in nodes:
-            self.answered(node, Frame.request(RequestCode.HEART_BEAT, None, beat))
+        self.answered(node, Frame.request(RequestCode.HEART_BEAT, None, beat))
 
     def answered(self, node: BrokerNode, frame: Frame) -> Frame:
         answer = self.client.ask(node.address, frame)
@@ -97,7 +94,9 @@ class PromotedTransactionTests(PromotionCase):
 
     def begin_transactions(self) -> dict[str, EndTransactionRequestHeader]:
         self.begin(**CHECKS)
-        self.connect(self.first)
+        self.decisions = Decisions()
+        self.client.caller.connections.registry.add(self.decisions)
+        self.connect_to(self.first)
         ends = {key: self.half(self.first, key) for key in KEYS}
         for key in ("committed", "rolled-back"):
             self.end(self.first, ends[key])
@@ -106,7 +105,7 @@ class PromotedTransactionTests(PromotionCase):
 
     def check_by_second(self) -> None:
         """The producer finds the new master, is asked about what is open and ends it there."""
-        self.connect_to_second()
+        self.connect_to(self.second)
         self.world.run(8)
         checks = self.take_checks()
         self.assertEqual({key for key, _ in checks}, {"open-1", "open-2"})
@@ -115,10 +114,6 @@ class PromotedTransactionTests(PromotionCase):
         self.world.run(10)
         self.assertEqual(self.take_checks(), [])
         self.assertEqual(self.delivered(self.second), {b"committed": 1, b"open-1": 1})
-
-    def connect_to_second(self) -> None:
-        beat = HeartbeatData(client_id="p", producer_data_set=[ProducerData(group_name=GROUP)]).to_bytes()
-        self.answered(self.second, Frame.request(RequestCode.HEART_BEAT, None, beat))
 
     def test_a_master_that_hands_over_asks_no_more_and_its_successor_asks_and_ends(self) -> None:
         self.begin_transactions()
@@ -129,6 +124,10 @@ class PromotedTransactionTests(PromotionCase):
         self.assertEqual(self.take_checks(), [])
         self.check_by_second()
         self.wait_equal(self.first, self.second)
+        self.promote(self.first)
+        self.connect_to(self.first)
+        self.world.run(10)
+        self.assertEqual(self.take_checks(), [], "it was master before, and asks about what has ended since")
 
     def test_after_a_kill_the_producer_ends_at_the_new_master_what_it_began_at_the_old_one(self) -> None:
         ends = self.begin_transactions()
@@ -136,7 +135,7 @@ class PromotedTransactionTests(PromotionCase):
         self.assertEqual(self.verdict(self.promote(self.second)), "COMPLETE")
         self.end(self.second, ends["open-1"])
         self.end(self.second, ends["open-2"])
-        self.connect_to_second()
+        self.connect_to(self.second)
         self.world.run(10)
         self.assertEqual(self.take_checks(), [])
         self.assertEqual(self.delivered(self.second), {b"committed": 1, b"open-1": 1})
