@@ -36,7 +36,7 @@ class FillingDisk(MemoryDisk):
 
 class NoRoomTests(SynchronousTestCase):
     def work(self, disk: FillingDisk) -> tuple[MessageStore | None, Found]:
-        """Appends, writes queues and index, makes checkpoints, each failing or not; at the end there is room."""
+        """Appends, writes queues and index, makes checkpoints; at the end there is room."""
         acknowledged: Found = {}
         try:
             store = open_store(disk)
