@@ -7,11 +7,13 @@ Apache's brokers do not look at it.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.failover.epochs import Epoch, EpochHistory
 from rocketmq_tx.store.json_file import JsonFile
 
@@ -56,7 +58,10 @@ class EpochFile:
         }
         if standing.handing_over_to is not None:
             table["handingOverTo"] = standing.handing_over_to
-        self._file.save(json.dumps(table, indent=1).encode())
+        content = json.dumps(table, indent=1).encode()
+        self._file.save(content)
+        with suppress(StoreError):  # it holds already
+            self._file.save(content)  # else the copy that stands in for a spoiled file is of another role
 
 
 def _parse(content: bytes) -> Standing:

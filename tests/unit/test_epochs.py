@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +121,24 @@ class FileTests(SynchronousTestCase):
                 continue
             break
         self.assertGreater(kill_at, 3)
+
+    def test_a_file_that_was_spoiled_is_not_replaced_by_what_was_true_before(self) -> None:
+        """A former master would begin as a master again."""
+        disk = MemoryDisk()
+        file = self.file(disk)
+        before = Standing(BrokerRole.SYNC_MASTER, 0, BrokerRole.SYNC_MASTER)
+        now = Standing(BrokerRole.SLAVE, 1, BrokerRole.SYNC_MASTER, EpochHistory().begun(1, 700, 1))
+        for standing in (before, now):
+            file.save(standing)
+        disk.put("/store/config/epochs.json", b"garbage")
+        self.assertEqual(file.load(), now)
+
+    def test_what_is_written_holds_though_its_copy_cannot_be_written(self) -> None:
+        disk = MemoryDisk()
+        disk.fail("write", ".bak", errno.ENOSPC)
+        standing = Standing(BrokerRole.SYNC_MASTER, 0)
+        self.file(disk).save(standing)
+        self.assertEqual(self.file(disk).load(), standing)
 
     def test_a_file_that_cannot_be_read_stops_the_start(self) -> None:
         for content in (b"{", b"[]", b'{"epochs":[]}', b'{"epochs":[1],"brokerRole":"SLAVE","brokerId":1}'):
