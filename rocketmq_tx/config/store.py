@@ -206,8 +206,8 @@ class MessageStoreConfig:
     flush_consume_queue_least_pages: int = key(
         "flushConsumeQueueLeastPages",
         2,
-        "Write a queue's entries when so much of them is waiting, or when all queues' are 8 MiB; checkpoints "
-        "write the rest.",
+        "Where more than 64 queues wait, write those of which so much is waiting, or all when that is 8 MiB; "
+        "checkpoints write the rest.",
         unit="4 KiB pages",
         runtime=LIVE,
     )

@@ -14,6 +14,9 @@ from rocketmq_tx.store.segments import OpenFiles
 WAITING_BYTES_MAX = 8 << 20
 """Entries of so many bytes wait in memory for more of their queues to come, in all queues together."""
 
+FEW_QUEUES = 64
+"""So few are written whatever waits: files that others look at are not behind without need."""
+
 QueueKey = tuple[str, int]
 
 
@@ -87,11 +90,11 @@ class QueueTable:
         self.write(list(itertools.islice(self.dirty, most)))
 
     def due(self, least_bytes: int) -> list[ConsumeQueue]:
-        """Queues of which so much waits to be written; all that wait, once they take much memory together.
+        """Queues of which so much waits to be written; all that wait when they are few, or take much memory.
 
         Each write costs a look-up or an opening of its file, so that entries are better written many at once.
         """
-        if sum([len(queue.tail) for queue in self.dirty]) > WAITING_BYTES_MAX:
+        if len(self.dirty) <= FEW_QUEUES or sum([len(q.tail) for q in self.dirty]) > WAITING_BYTES_MAX:
             return list(self.dirty)
         return [queue for queue in self.dirty if len(queue.tail) >= least_bytes]
 

@@ -268,7 +268,14 @@ class FlushTests(SynchronousTestCase):
         self.assertEqual([self.store.write_some_queues(4) for _ in range(3)], [6, 2, 0])
         self.assertEqual(len(self.disk.names("/store/consumequeue")), 10)
 
+    def test_few_queues_are_due_whatever_waits(self) -> None:
+        self.store.append_all([message(f"T{n}") for n in range(64)], NOW)
+        self.assertEqual(len(self.store.queues_due()), 64)
+        self.store.append_all([message("One more")], NOW)
+        self.assertEqual(self.store.queues_due(), [])
+
     def test_queues_are_due_when_two_pages_of_entries_wait_or_all_queues_together_wait_for_much(self) -> None:
+        self.patch(queue_table, "FEW_QUEUES", 0)
         self.store.append_all([message("Few"), *[message("Many")] * 500], NOW)
         (due,) = self.store.queues_due()
         self.assertEqual(due.topic, "Many")
