@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
@@ -38,7 +38,10 @@ class StoreTimes:
             made = make(self._collecting(cold))
             if not cold:
                 return made
-            await self._reads.warm(cold)
+            try:
+                await self._reads.warm(cold)
+            except StoreError:
+                break
         return make(self._waiting)
 
     def _collecting(self, cold: list[WouldBlock]) -> StoreTimeOf:
@@ -48,8 +51,13 @@ class StoreTimes:
             except WouldBlock as error:
                 cold.append(error)
                 return -1
+            except StoreError:
+                return -1
 
         return store_time
 
     def _waiting(self, topic: str, queue_id: int, queue_offset: int) -> int:
-        return self._store.store_time_at(topic, queue_id, queue_offset)
+        try:
+            return self._store.store_time_at(topic, queue_id, queue_offset)
+        except StoreError:
+            return -1

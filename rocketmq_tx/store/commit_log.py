@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rocketmq_tx.errors import StoreError
+from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.protocol.message import BLANK_MAGIC
 from rocketmq_tx.store.disk import DiskFile
 from rocketmq_tx.store.layouts import BLANK
@@ -185,7 +185,12 @@ class CommitLog:
                 f"no record begins at {offset}: the log has {self.min_offset} to {self.written_to}"
             )
         room = min(self.segments.end_of(offset), self.written_to) - offset
-        data = self.read(offset, min(_FIRST_READ_BYTES, room), may_block)
+        try:
+            data = self.read(offset, min(_FIRST_READ_BYTES, room), may_block)
+        except WouldBlock:
+            raise
+        except StoreError:
+            data = b""  # what cannot be read may lie behind the record: now no more than needed
         verdict, size = examine(data, 0, offset)
         while verdict is Verdict.MORE and size <= room and len(data) < size:
             data = self.read(offset, size, may_block)

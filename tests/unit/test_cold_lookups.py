@@ -13,6 +13,7 @@ from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.errors import StoreError, WouldBlock
+from rocketmq_tx.protocol.bodies import ConsumeStats
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
@@ -125,6 +126,24 @@ class ColdLookUps(SynchronousTestCase):
         self.patch(memory_disk._MemoryFile, "pread_cached", functools.partialmethod(pread, is_cached=True))
         found = self.ask(RequestCode.QUERY_MESSAGE, key)
         self.assertEqual((found.code, decode_records(found.body)), (0, every_one[1:]))
+
+    def test_a_time_that_cannot_be_read_is_left_out_of_an_answer_about_queues(self) -> None:
+        place = self.parts.store.entry_at("t", 0, 6)[0]
+        read = memory_disk._MemoryFile.pread
+
+        def pread(file: Any, length: int, offset: int, is_cached: bool = False) -> bytes:
+            if "/commitlog/" in file.path and offset <= place < offset + length:
+                raise WouldBlock(file.path, offset, length) if is_cached else StoreError("input/output error")
+            return read(file, length, offset)
+
+        self.patch(memory_disk._MemoryFile, "pread", pread)
+        self.patch(memory_disk._MemoryFile, "pread_cached", functools.partialmethod(pread, is_cached=True))
+        header = GetConsumeStatsRequestHeader(consumer_group="g", topic="t")
+        answer = self.ask(RequestCode.GET_CONSUME_STATS, header)
+        self.assertEqual(answer.code, 0, answer.remark)
+        table = ConsumeStats.from_bytes(answer.body).offset_table
+        times = {queue.queue_id: each.last_timestamp for queue, each in table.items()}
+        self.assertEqual(times, {0: 0, 1: BEGAN_MS + 19_000, 2: BEGAN_MS + 20_000})
 
     def test_an_answer_about_many_queues_fetches_all_that_it_misses_at_once(self) -> None:
         self.disk.cold.update(path for path in self.disk.nodes if "consumequeue" in path)

@@ -14,6 +14,7 @@ from rocketmq_tx.errors import MessageError, StoreError, StoreUnavailable, Would
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import decode_record, decode_records
 from rocketmq_tx.store.message_store import GetStatus, MessageStore, NewMessage
+from tests import memory_disk
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, open_store, small_config
 
@@ -349,6 +350,20 @@ class GetTests(StoreCase):
         self.assertEqual(len(self.store.record_at(large.commit_log_offset)), large.size)
         for offset in (-1, small.size - 1, 1, self.store.written_to, 1 << 40):
             self.assertRaises(StoreError, self.store.record_at, offset)
+
+    def test_a_record_before_a_bad_sector_can_be_read(self) -> None:
+        """A reader does not know how long a record is, and reads more at first."""
+        good, bad = self.store.append_all([message(), message()], NOW)
+        read = memory_disk._MemoryFile.pread
+
+        def pread(file: memory_disk._MemoryFile, length: int, offset: int) -> bytes:
+            if "/commitlog/" in file.path and offset <= bad.commit_log_offset < offset + length:
+                raise StoreError("input/output error")
+            return read(file, length, offset)
+
+        self.patch(memory_disk._MemoryFile, "pread", pread)
+        self.assertEqual(len(self.store.record_at(good.commit_log_offset)), good.size)
+        self.assertRaises(StoreError, self.store.record_at, bad.commit_log_offset)
 
     @settings(max_examples=60, deadline=None)
     @given(
