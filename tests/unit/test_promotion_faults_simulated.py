@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker.standing_still import HOLD_S
+from rocketmq_tx.broker.stepping_aside import HOLD_S as MASTER_HOLD_S
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import PromoteRequestHeader, UpdateConsumerOffsetRequestHeader
@@ -133,6 +134,29 @@ class SeveralSlavesTests(PromotionCase):
         self.assertEqual(self.masters(), [self.second])
         self.wait_equal(self.first, *self.slaves)
         self.assert_nothing_acknowledged_is_lost(self.second)
+
+    def test_a_crash_at_any_change_of_the_disk_during_a_promotion_is_made_good_by_the_next_start(
+        self,
+    ) -> None:
+        crashes = 0
+        for after in range(100):
+            self.begin(seed=after + 1, **FLUSHED)
+            self.send(self.first, 5)
+            self.second.crash_in(after, lost_power=bool(after % 2))
+            self.ask_to_promote(self.second).addErrback(lambda _: None)
+            self.world.run(4)
+            if self.second.is_running:
+                break
+            crashes += 1
+            self.second.start()
+            self.world.run(MASTER_HOLD_S + 15)
+            (master,) = self.masters()
+            self.send(master)  # over a connection of which power was cut
+            self.world.run(6)
+            self.assertEqual(set(self.send(master, 5)), {0}, after)
+            self.wait_equal(self.first, self.second)
+            self.assert_nothing_acknowledged_is_lost(self.first)
+        self.assertGreater(crashes, 15)
 
     def test_a_slave_that_stood_still_for_who_was_not_promoted_goes_on(self) -> None:
         self.begin(slaves=2)
