@@ -158,6 +158,14 @@ class SeveralSlavesTests(PromotionCase):
             self.assert_nothing_acknowledged_is_lost(self.first)
         self.assertGreater(crashes, 15)
 
+    def test_a_master_that_is_agreed_on_hands_over_to_no_slave_that_does_not_take_part(self) -> None:
+        self.begin()
+        self.first.parts.settings.broker.auto_failover = "zookeeper://192.0.2.7:2181/x"
+        answer = self.promote(self.second, force=True)
+        self.assertIn("with autoFailover the brokers agree on who is master", answer.remark)
+        self.assertEqual(self.masters(), [self.first])
+        self.assertEqual(self.send(self.first), [0])
+
     def test_a_slave_that_stood_still_for_who_was_not_promoted_goes_on(self) -> None:
         self.begin(slaves=2)
         self.send(self.first, 5)
