@@ -373,7 +373,7 @@ class Restarts(TimerCase):
         self, times: list[int], waits: list[int], flushing: str, choice: random.Random
     ) -> None:
         """What was delivered counts only as far as the disk has it: it may come twice, never not at all."""
-        self.broker = MemoryBroker(flushDiskType=flushing)
+        self.broker = MemoryBroker(flushDiskType=flushing, flushCommitLogLeastPages="0")
         for number, tenths in enumerate(times):
             self.later(b"%d" % number, tenths / 10)
         if flushing == "ASYNC_FLUSH":
