@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from rocketmq_tx.errors import RemotingError, RequestRefused
 from rocketmq_tx.protocol.codes import ResponseCode
+from rocketmq_tx.runtime.rarely import Rarely
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -38,6 +39,7 @@ class StandingStill:
         self._roles = roles
         self._consider = consider
         self._reactor = reactor
+        self._rarely = Rarely(reactor)
         self.stands_for: str | None = None
         self.is_promoting = False
         self._asking: IDelayedCall | None = None
@@ -81,12 +83,14 @@ class StandingStill:
             has_taken_over = await self._consider(address)
         except RemotingError as problem:
             if self.stands_for == address:
-                self._log.warn(
-                    "nothing is copied: {address} was being promoted, and does not say what came of it:"
-                    " {problem}. If it never comes back, promote another slave with --force",
-                    address=address,
-                    problem=problem,
-                )
+                if self._rarely.due(address) is not None:
+                    self._log.warn(
+                        "nothing is copied: {address} was being promoted, and does not say what came of it:"
+                        " {problem}. If it never comes back, start this broker again, or promote it with"
+                        " --force",
+                        address=address,
+                        problem=problem,
+                    )
                 self._wait(address, AGAIN_S)
             return
         if has_taken_over:
