@@ -47,10 +47,12 @@ class ComingAndGoingTests(ClusterTestCase):
         staying = self.consumer(self.stays, group, **listener)
         received = []
         for number in range(ROUNDS):
+            coming = self.consumer(self.comes, group, **listener)
+            if queues > 1:
+                coming.wait_assigned(queues // 2)
             for queue_id in range(queues):
                 bodies = [f"{queue_id}:{number * PER_ROUND + n}" for n in range(PER_ROUND)]
                 producer.send([message(group, body) for body in bodies], queueId=queue_id)
-            coming = self.consumer(self.comes, group, **listener)
             time.sleep(1)
             received.append(texts(coming.stop()))
         return [*received, texts(staying.wait_drained(ALL_ARE_THERE_S))]
