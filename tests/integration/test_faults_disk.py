@@ -244,7 +244,7 @@ class DescriptorTests(DiskCase):
     """Row 19: fewer descriptors than files."""
 
     def test_more_queues_than_descriptors_are_written_and_read(self) -> None:
-        server = self.broker(**SMALL_FILES)
+        server = self.broker(**SMALL_FILES, flushConsumeQueueThoroughInterval=1000)
         client = self.client(server)
         queues = 150
         limit = 100

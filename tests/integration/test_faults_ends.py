@@ -32,6 +32,10 @@ class StopTests(SynchronousTestCase):
 
     timeout = 120
 
+    def warnings(self, broker: Broker) -> list[str]:
+        """All but the one that a lone broker gives: that no NameServer knows it."""
+        return [line for line in broker.warnings() if "no NameServer is set" not in line]
+
     def test_accepted_requests_are_answered_and_nothing_is_left_to_recover(self) -> None:
         for flush in ("SYNC_FLUSH", "ASYNC_FLUSH"):
             with tempfile.TemporaryDirectory(prefix="stop-") as folder:
@@ -46,9 +50,9 @@ class StopTests(SynchronousTestCase):
                 broker.wait_for_end(EXIT_WITHIN_S)
                 self.assertGreater(len(acknowledged), 50)
                 self.assertFalse(Path(broker.store, "abort").exists())
-                self.assertEqual(broker.warnings(), [])
+                self.assertEqual(self.warnings(broker), [])
                 broker.start()
-                self.assertEqual((broker.records_walked(), broker.warnings()), (0, []))
+                self.assertEqual((broker.records_walked(), self.warnings(broker)), (0, []))
                 read_back(broker.port, acknowledged)
                 self.assertEqual(self.committed(broker), 7)
                 broker.stop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -113,11 +114,15 @@ class SameAsApacheTests(GoldenCase):
             self.assertEqual(store.queue_offsets(*where), (queue["minOffset"], queue["maxOffset"]), where)
             self.assertEqual(store.earliest_store_time(*where), int(queue["earliestMsgStoretime"]))
             check_pulls(self, store, queue)
-        self.assertEqual(self.notices, self.expected_notices(name))
+        notices = [re.sub(r"kept in \S*/cut/", "kept in cut/", notice) for notice in self.notices]
+        self.assertEqual(notices, self.expected_notices(name))
 
     def expected_notices(self, name: str) -> list[str]:
         if name == "torn_crc":
-            return ["the damaged record at 32725 ends the log and was cut off"]
+            return [
+                "the damaged record at 32725 ends the log and was cut off",
+                "the log ends at 32725; what stands behind is cut off and kept in cut/behind-32725.log",
+            ]
         return []
 
     @for_each(*SAME_AS_APACHE)
