@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
+from rocketmq_tx.broker.missing_topics import missing_topics
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.stepping_aside import SteppingAside
 from rocketmq_tx.broker.takeover import Takeover
+from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.errors import RemotingError
+from rocketmq_tx.errors import RemotingError, RequestRefused
 from rocketmq_tx.failover.epoch_file import EpochFile
 from rocketmq_tx.failover.reconciling import Reconciliation
 from rocketmq_tx.failover.state import BrokerState, ask_state
@@ -38,6 +41,8 @@ WORD_S = 5.0
 class FailoverSide:
     """`told_of_roles` are parts that look at their settings when they are told of another role."""
 
+    _log = Logger()
+
     def __init__(
         self,
         settings: BrokerSettings,
@@ -46,6 +51,7 @@ class FailoverSide:
         store: MessageStore,
         store_service: StoreService,
         flushes: GroupCommit,
+        topics: TopicTable,
         offsets: ConsumerOffsets,
         save_offsets: Callable[[], object],
         replication: ReplicationSide,
@@ -58,6 +64,7 @@ class FailoverSide:
         self._settings = settings
         self._disk = disk
         self._store = store
+        self._topics = topics
         self._offsets = offsets
         self._save_offsets = save_offsets
         self._replication = replication
@@ -75,7 +82,7 @@ class FailoverSide:
             registration.register_all,
             lambda address: ask_state(caller, address),
             store_service.not_cutting,
-            self._lower_offsets,
+            self._fit_tables,
         )
         self._stepping_aside = SteppingAside(
             settings, store, self.roles, self.own_state, registration.addresses, caller, reactor
@@ -161,6 +168,23 @@ class FailoverSide:
             self.roles.note_master_role(state.role)
 
     # -- where the log ends ----------------------------------------------------------------------------------
+
+    def _fit_tables(self) -> None:
+        """What a slave has taken over late, or too early, is made to fit its log, which is the log now."""
+        usual_queues = self._settings.broker.default_topic_queue_nums
+        missing = missing_topics(self._store, lambda topic: self._topics.get(topic) is not None, usual_queues)
+        for topic, queues in missing.items():
+            try:
+                self._topics.ensure(topic, queues)
+            except RequestRefused as refused:  # a folder of somebody's among the queues
+                self._log.warn("a topic is not made: topic={topic} {reason}", topic=topic, reason=refused)
+                continue
+            self._log.info(
+                "a topic is made that had come with messages only: topic={topic} queues={queues}",
+                topic=topic,
+                queues=queues,
+            )
+        self._lower_offsets()
 
     def _lower_offsets(self) -> None:
         """Consumers cannot have come further than the queues reach, or what comes there next is skipped."""

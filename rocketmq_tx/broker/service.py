@@ -283,6 +283,7 @@ class BrokerParts:
             self.store,
             self.store_service,
             self.flushes,
+            self.topics,
             self.offsets,
             self.tables_service.save_offsets,
             self.replication,

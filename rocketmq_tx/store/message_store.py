@@ -552,6 +552,11 @@ class MessageStore:
         """Where the newest whole record of the log begins; -1 when it has none."""
         return self._log.last_record_at
 
+    @property
+    def last_store_time(self) -> int:
+        """Store time (epoch ms) of the newest whole record; -1 when there is none."""
+        return self._log.store_timestamp(self._log.last_record_at)
+
     # -- flushing ---------------------------------------------------------------------------------------
 
     @property

@@ -11,7 +11,13 @@ from rocketmq_tx.broker.standing_still import HOLD_S
 from rocketmq_tx.broker.stepping_aside import HOLD_S as MASTER_HOLD_S
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import PromoteRequestHeader, UpdateConsumerOffsetRequestHeader
+from rocketmq_tx.protocol.headers import (
+    PromoteRequestHeader,
+    PullMessageRequestHeader,
+    UpdateConsumerOffsetRequestHeader,
+)
+from rocketmq_tx.protocol.message import decode_records
+from tests.memory_broker import SUBSCRIPTION
 from tests.simulator.world import BrokerNode
 from tests.unit.test_role_change_simulated import FIRST, FLUSHED, SECOND, PromotionCase
 
@@ -65,6 +71,52 @@ class OffsetTests(PromotionCase):
         self.second.start()
         self.world.run(5)
         self.assertEqual(self.second.parts.offsets.query("cg", "TopicTest", 0), 5)
+
+
+class NewTopicTests(PromotionCase):
+    def test_a_topic_that_had_come_with_messages_only_is_served_by_the_new_master(self) -> None:
+        """The master dies between the first messages of a topic and the word of the topic itself."""
+        self.begin(**FLUSHED)
+        self.assertEqual(set(self.send(self.first, 6)), {ResponseCode.SUCCESS})
+        self.first.kill()
+        topics = self.second.parts.topics
+        self.assertIsNone(topics.get("TopicTest"))
+        self.assertEqual(self.verdict(self.promote(self.second)), "COMPLETE")
+        topic = topics.get("TopicTest")
+        self.assertEqual((topic.read_queue_nums, topic.write_queue_nums), (8, 8))
+        self.assertEqual(len(self.pulled(self.second)), 6)
+        self.second.kill()
+        self.second.start()
+        self.world.run(5)
+        self.assertEqual(len(self.pulled(self.second)), 6)
+
+    def test_a_topic_that_was_deleted_stays_so(self) -> None:
+        self.begin(**FLUSHED)
+        self.send(self.first, 6)
+        self.world.run(1)
+        self.first.parts.topics.delete("TopicTest")
+        self.world.run(100)
+        self.client.send(self.first.address, b"a later one", topic="Another")
+        self.world.run(20)
+        self.first.kill()
+        self.assertEqual(self.verdict(self.promote(self.second)), "COMPLETE")
+        self.assertIsNone(self.second.parts.topics.get("TopicTest"))
+        self.assertIsNotNone(self.second.parts.topics.get("Another"))
+
+    def pulled(self, node: BrokerNode) -> list[bytes]:
+        """What a consumer gets of all queues."""
+        found = []
+        for queue_id in range(4):
+            header = PullMessageRequestHeader(
+                consumer_group="cg", topic="TopicTest", queue_id=queue_id, queue_offset=0, max_msg_nums=32,
+                sys_flag=SUBSCRIPTION, commit_offset=0, suspend_timeout_millis=0, subscription="*",
+                sub_version=0,
+            )  # fmt: skip
+            answer = self.client.ask(node.address, Frame.request(RequestCode.PULL_MESSAGE, header))
+            self.world.run_until(lambda: answer.called, 5)  # noqa: B023
+            frame = self.successResultOf(answer)
+            found += decode_records(frame.body) if frame.code == ResponseCode.SUCCESS else []
+        return [record.body for record in found]
 
 
 class SeveralSlavesTests(PromotionCase):
