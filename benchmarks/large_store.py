@@ -25,7 +25,8 @@ from pathlib import Path
 from benchmarks.process_facts import anonymous_mib
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol.java import crc32
-from rocketmq_tx.store.message_store import MessageStore, NewMessage
+from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 
 TOPICS, QUEUES_OF_TOPIC = 10_000, 8

@@ -7,8 +7,9 @@ from typing import Any
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol.java import crc32, tags_code
 from rocketmq_tx.protocol.properties import pack_properties
+from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.message_store import MessageStore, NewMessage
+from rocketmq_tx.store.message_store import MessageStore
 
 STORE_HOST = bytes((127, 0, 0, 1)) + (10911).to_bytes(4, "big")
 BORN_HOST = bytes((192, 0, 2, 10)) + (50000).to_bytes(4, "big")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rocketmq_tx.config.store import MessageStoreConfig
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore, QueryResult
+    from rocketmq_tx.store.key_query import QueryResult
+    from rocketmq_tx.store.message_store import MessageStore
 
 QUERY_ROUNDS_MAX = 200
 """Each message and each entry of the index may have to be fetched, and one answer holds up to 64."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from rocketmq_tx.broker.warm_reads import WarmReads
-    from rocketmq_tx.store.message_store import GetResult, MessageStore
+    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.pull import GetResult
     from rocketmq_tx.store.timer_entries import Entry
     from rocketmq_tx.store.timer_index import TimerIndex
     from rocketmq_tx.store.timer_manifest import Claim

@@ -21,8 +21,9 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.java import crc32
 from rocketmq_tx.protocol.message import decode_record, decode_records
 from rocketmq_tx.store.layouts import INDEX_ENTRY, INDEX_HEADER
-from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import PortableDisk, platform_disk
+from rocketmq_tx.store.recovery import RecoveryReport
 from tests import golden
 from tests.store_cases import NOW, STORE_HOST, message, small_config
 
@@ -220,9 +221,7 @@ class SameBytesTests(GoldenCase):
         store.close(NOW)
         (their_file,) = (theirs / "index").iterdir()
         (our_file,) = (ours / "index").iterdir()
-        self.assertEqual(
-            our_file.read_bytes()[:40], their_file.read_bytes()[:40]
-        )
+        self.assertEqual(our_file.read_bytes()[:40], their_file.read_bytes()[:40])
         slots = slice(40, 40 + 500 * 4)
         self.assertEqual(our_file.read_bytes()[slots], their_file.read_bytes()[slots])
         count = INDEX_HEADER.unpack(their_file.read_bytes()[:40])[-1]

@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.errors import MessageError, StoreUnavailable
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import pack_properties, unpack_properties
-from rocketmq_tx.store.message_store import MessageStore, NewMessage
+from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.multi_dispatch import Further, further_queues, pieces, stands_further_in
 from rocketmq_tx.store.store_files import StoreFiles
 from rocketmq_tx.store.verify import verify

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
-from rocketmq_tx.store.message_store import MessageStore, NewMessage
+from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import Killed, MemoryDisk
 from tests.store_cases import NOW, message, open_store
 

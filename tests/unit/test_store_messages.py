@@ -13,7 +13,9 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import MessageError, StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import decode_record, decode_records
-from rocketmq_tx.store.message_store import GetStatus, MessageStore, NewMessage
+from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.pull import GetStatus
 from tests import memory_disk
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, open_store, small_config

@@ -14,8 +14,8 @@ from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store import property_scan
 from rocketmq_tx.store.append import NewMessage
-from rocketmq_tx.store.message_store import GetStatus, MessageStore
-from rocketmq_tx.store.pull import GetResult
+from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.pull import GetResult, GetStatus
 from rocketmq_tx.store.records import properties_of
 from tests import memory_disk
 from tests.memory_disk import MemoryDisk

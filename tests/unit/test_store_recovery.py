@@ -14,8 +14,9 @@ from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store import log_walk, opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.layouts import CheckpointTimes
-from rocketmq_tx.store.message_store import MessageStore, RecoveryReport
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.plain_records import PlainRecords
+from rocketmq_tx.store.recovery import RecoveryReport
 from rocketmq_tx.store.repair import plan_repair
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles

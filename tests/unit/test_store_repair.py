@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.errors import StoreDamaged, StoreLocked
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store.layouts import CheckpointTimes
-from rocketmq_tx.store.message_store import GetStatus, MessageStore
+from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.pull import GetStatus
 from rocketmq_tx.store.repair import RepairPlan, Step, plan_repair, repair
 from tests.memory_disk import Killed, MemoryDisk
 from tests.store_cases import NOW, SEGMENT, message, open_store

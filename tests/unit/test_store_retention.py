@@ -19,8 +19,9 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.store.disk_use import DiskUse
-from rocketmq_tx.store.message_store import GetStatus, MessageStore
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.old_segments import last_store_timestamp
+from rocketmq_tx.store.pull import GetStatus
 from rocketmq_tx.store.retention import (
     Cleaning,
     RetentionRules,
