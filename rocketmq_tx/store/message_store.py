@@ -16,7 +16,7 @@ from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.deleted_topics import DeletedTopics
-from rocketmq_tx.store.disk import Disk, Lock
+from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.dropped_end import keep_dropped
@@ -25,7 +25,6 @@ from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.known_damage import KnownDamage
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
-from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
@@ -36,6 +35,7 @@ from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Damage, Recovery, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
+from rocketmq_tx.store.store_directory import StoreDirectory
 from rocketmq_tx.store.stored_messages import StoredMessages
 from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
 
@@ -100,7 +100,7 @@ class MessageStore(StoredMessages):
         self._multi_dispatch = multi_dispatch
         self._dispatcher = dispatcher
         self._refusals: dict[str, str] = {"open": "the message store is not open"}
-        self._lock: Lock | None = None
+        self._directory = StoreDirectory(disk, root)
         self._dispatched_to = self._claimed_to = self._claiming = 0
         self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
         self._flusher = LogFlusher(disk, log, self._flush_failed)
@@ -116,36 +116,23 @@ class MessageStore(StoredMessages):
         StoreLocked when another broker has it, StoreDamaged when it cannot be opened safely, StoreError when
         the disk fails. May take long after a crash; nothing else may be called meanwhile.
         """
-        disk, root = self._disk, self._root
-        self._make_known(root)
-        self._lock = lock_store(disk, root)
+        self._directory.take()
         try:
             report = self._recover(now_ms)
-            disk.create(f"{root}/abort", 0)
-            disk.sync_directory(root)
+            self._directory.mark_open()
         except BaseException:
-            self._lock.release()
+            self._directory.let_go()
             raise
         for warning in report.warnings:
             self.notice(warning)
         del self._refusals["open"]
         return report
 
-    def _make_known(self, directory: str) -> None:
-        """A new directory's name stands in the one above, which has to reach the device as well."""
-        disk, missing = self._disk, []
-        while directory and not disk.is_directory(directory):
-            missing.append(directory)
-            directory = directory.rpartition("/")[0]
-        for path in reversed(missing):
-            disk.make_directory(path)
-            disk.sync_directory(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
-
     def _recover(self, now_ms: int) -> RecoveryReport:
         disk, config, log = self._disk, self.config, self._log
         checkpoint = self._checkpointer.read()
         # Whoever stops in order makes a checkpoint: without one, somebody has removed the file `abort`.
-        clean = disk.file_size(f"{self._root}/abort") is None and checkpoint.times.commit_log_ms > 0
+        clean = self._directory.was_left_in_order and checkpoint.times.commit_log_ms > 0
         self._deleted.load()
         configured = log.segment_size
         log.load()
@@ -208,7 +195,7 @@ class MessageStore(StoredMessages):
         From now on no message is taken. StoreError when something cannot be written, and the store is closed.
         """
         self.end_writing()
-        if self._lock is None or self._flusher.failure is not None:
+        if not self._directory.is_taken or self._flusher.failure is not None:
             return None
         try:
             return self.begin_checkpoint(now_ms)
@@ -225,17 +212,14 @@ class MessageStore(StoredMessages):
         try:
             if job is not None:
                 self.finish_checkpoint(job)
-                self._disk.remove(f"{self._root}/abort")
-                self._disk.sync_directory(self._root)
+                self._directory.mark_closed()
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
         self._files.forget_all()
         self._log.unsynced.clear()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        self._directory.let_go()
 
     # -- writing ----------------------------------------------------------------------------------------
 

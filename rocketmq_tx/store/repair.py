@@ -17,9 +17,9 @@ from rocketmq_tx.protocol.message import BLANK_MAGIC
 from rocketmq_tx.store.checkpoint import Claim, read_checkpoint
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.layouts import BLANK
-from rocketmq_tx.store.lock_file import lock_store
 from rocketmq_tx.store.log_marks import Origin, origin_of, read_head
 from rocketmq_tx.store.segments import segment_name, segment_starts
+from rocketmq_tx.store.store_directory import lock_store
 
 ASIDE = "set-aside"
 _COPY_BYTES = 1 << 20
