@@ -15,6 +15,7 @@ from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.store.commit_log import Chunk, CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     BORN_HOST_V6,
@@ -58,9 +59,6 @@ class Placed(NamedTuple):
     size: int
     queue_offset: int
 
-
-PendingKeys = list[tuple[str, tuple[str, ...], int, int]]
-"""Keys that wait for the index: (topic, keys, commit log offset, store timestamp) of each message."""
 
 Numbering = Callable[[list[Placed], list[ConsumeQueue]], Iterable[NewMessage]]
 """Gives the messages one by one, each when those before it are placed; see `multi_dispatch`."""

@@ -12,11 +12,11 @@ from rocketmq_tx.protocol import property_names
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.protocol.properties import unpack_properties
-from rocketmq_tx.store.append import PendingKeys
 from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import FILLER_SIZE
 from rocketmq_tx.store.multi_dispatch import MultiDispatch
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     SHORTEST_RECORD,

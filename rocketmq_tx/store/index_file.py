@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _PAGE_SLOTS = 1024
 _MAX_SECONDS = 0x7FFFFFFF
-KeyEntry = tuple[int, int, int]
-"""(hash, commit log offset, store timestamp) of one key."""
 
 
 class IndexSnapshot:
@@ -122,39 +120,40 @@ class IndexFile:
     def is_full(self) -> bool:
         return self.index_count >= self._entries_max
 
-    def add(self, entries: Sequence[KeyEntry]) -> int:
-        """Enters keys in order until the file is full, with one write; returns how many it took."""
-        entries = entries[: self._entries_max - self.index_count]
-        if not entries:
+    def add(self, hashes: Sequence[int], offsets: Sequence[int], timestamps: Sequence[int]) -> int:
+        """Enters keys in order until the file is full, with one write; returns how many it took.
+
+        Of each key are given its hash, its message's commit log offset and store timestamp.
+        """
+        hashes = hashes[: self._entries_max - self.index_count]
+        count = len(hashes)
+        if not count:
             return 0
         if self.index_count <= 1:
-            _, self.begin_offset, self.begin_timestamp = entries[0]
-        slots = self._ready_slots()
-        slots_max, begin, dirty = self._slots_max, self.begin_timestamp, self._dirty_pages
+            self.begin_offset, self.begin_timestamp = offsets[0], timestamps[0]
+        slots, begin, dirty = self._ready_slots(), self.begin_timestamp, self._dirty_pages
         number = first = self.index_count
-        packed = []
-        pack = INDEX_ENTRY.pack
-        changed = []
-        for key_hash, offset, timestamp in entries:
-            slot = key_hash % slots_max
-            previous = slots[slot]
-            seconds = (timestamp - begin) // 1000
-            packed.append(pack(key_hash, offset, min(max(seconds, 0), _MAX_SECONDS), previous))
-            changed.append((slot, previous))
+        slots_max = self._slots_max
+        taken = [key_hash % slots_max for key_hash in hashes]
+        previous = []
+        for slot in taken:
+            previous.append(slots[slot])
             slots[slot] = number
             dirty[slot // _PAGE_SLOTS] = 1
             number += 1
+        seconds = {time: min(max((time - begin) // 1000, 0), _MAX_SECONDS) for time in set(timestamps)}
+        packed = map(INDEX_ENTRY.pack, hashes, offsets, map(seconds.__getitem__, timestamps), previous)
         at = self._entries_at + first * INDEX_ENTRY_BYTES
         try:
             self._files.open(self.path).pwrite(b"".join(packed), at)
         except BaseException:
-            for slot, previous in reversed(changed):
-                slots[slot] = previous
+            for slot, before in zip(reversed(taken), reversed(previous), strict=True):
+                slots[slot] = before
             raise
-        self.slot_count += sum([not previous for _, previous in changed])
+        self.slot_count += previous.count(0)
         self.index_count = number
-        _, self.end_offset, self.end_timestamp = entries[-1]
-        return len(entries)
+        self.end_offset, self.end_timestamp = offsets[count - 1], timestamps[count - 1]
+        return count
 
     def candidates(self, key_hash: int, may_block: bool) -> Iterator[tuple[int, int]]:
         """(commit log offset, store time in full seconds from the first entry's) of a hash, newest first."""

@@ -17,6 +17,7 @@ _KEY_CHARS = 32
 _KEYS_AT_A_TIME = 256
 _POWERS = tuple(pow(31, n, 1 << 32) for n in range(2 * _KEY_CHARS + 1))
 _LOW_WORD = 0xFFFFFFFF
+_LARGEST_INT = 0x7FFFFFFF
 
 
 @functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
@@ -53,6 +54,25 @@ def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
     for start in range(0, len(keys), _KEYS_AT_A_TIME):
         part = keys[start : start + _KEYS_AT_A_TIME]
         found += _hashes(topics[start : start + _KEYS_AT_A_TIME], part)
+    return found
+
+
+def column_hashes(topic: str, keys: bytes, key_bytes: int) -> list[int]:
+    """The same for Latin-1 keys of one length that stand back to back, of one topic.
+
+    Of 32 bytes, as Java clients make them, they are hashed as they stand.
+    """
+    if key_bytes != _KEY_CHARS:
+        text = keys.decode("latin-1")
+        cut = [text[start : start + key_bytes] for start in range(0, len(text), key_bytes)]
+        return index_key_hashes([topic] * len(cut), cut)
+    prefix = _prefix_hash(topic) * _POWERS[_KEY_CHARS] & _LOW_WORD
+    found: list[int] = []
+    step = _KEYS_AT_A_TIME * _KEY_CHARS
+    for start in range(0, len(keys), step):
+        part = keys[start : start + step]
+        numbers = [(prefix + own) & _LOW_WORD for own in _short_hashes(part, len(part) // _KEY_CHARS)]
+        found += [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
     return found
 
 

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from rocketmq_tx.protocol.java import index_key_hash
-from rocketmq_tx.store.append import PendingKeys
-from rocketmq_tx.store.index_file import IndexFile, IndexSnapshot, KeyEntry
-from rocketmq_tx.store.key_hashes import index_key_hashes
+from rocketmq_tx.store.index_file import IndexFile, IndexSnapshot
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.segments import OpenFiles
 
 _NAME_DIGITS = 17
@@ -123,34 +122,16 @@ class MessageIndex:
 
     def write(self, now_ms: int) -> None:
         """Enters the waiting keys; one write a file. StoreError leaves waiting what was not entered."""
-        pending = self.pending
-        if not pending:
-            return
-        topics, keys, places = [], [], []
-        for topic, own_keys, offset, timestamp in pending:
-            for key in own_keys:
-                topics.append(topic)
-                keys.append(key)
-                places.append((offset, timestamp))
-        hashes = index_key_hashes(topics, keys)
-        entries: list[KeyEntry] = [(own, *place) for own, place in zip(hashes, places, strict=True)]
+        hashes, offsets, timestamps = self.pending.hashed()
         entered = 0
         try:
-            while entered < len(entries):
-                entered += self._writable_file(now_ms).add(entries[entered:])
+            while entered < len(hashes):
+                file = self._writable_file(now_ms)
+                entered += file.add(hashes[entered:], offsets[entered:], timestamps[entered:])
         except BaseException:
-            self._keep_waiting(entered)
+            self.pending.drop_first(entered)
             raise
-        pending.clear()
-
-    def _keep_waiting(self, entered: int) -> None:
-        """Removes the first `entered` keys from the list, whose messages may have several."""
-        pending = self.pending
-        while entered and entered >= len(pending[0][1]):
-            entered -= len(pending.pop(0)[1])
-        if entered:
-            topic, keys, offset, timestamp = pending[0]
-            pending[0] = (topic, keys[entered:], offset, timestamp)
+        self.pending.clear()
 
     def _writable_file(self, now_ms: int) -> IndexFile:
         newest = self.files[-1] if self.files else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
-from rocketmq_tx.store.append import Appender, NewMessage, PendingKeys, Placed
+from rocketmq_tx.store.append import Appender, NewMessage, Placed
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
@@ -28,6 +28,7 @@ from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.pull import Puller
 from rocketmq_tx.store.queue_ext import QueueExt
@@ -80,7 +81,7 @@ class MessageStore(StoredMessages):
         )
         queue_bytes = -(-config.mapped_file_size_consume_queue // QUEUE_ENTRY_BYTES) * QUEUE_ENTRY_BYTES
         queues = QueueTable(files, f"{root}/consumequeue", queue_bytes)
-        pending_keys: PendingKeys = []
+        pending_keys = PendingKeys()
         index = MessageIndex(
             files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys
         )

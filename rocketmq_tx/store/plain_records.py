@@ -12,11 +12,11 @@ import zlib
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
-from rocketmq_tx.store.append import PendingKeys
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     BORN_HOST_V6,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
-from rocketmq_tx.store.append import PendingKeys
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import LogFlusher
 from rocketmq_tx.store.multi_dispatch import MultiDispatch
+from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts, Verdict, examine, facts

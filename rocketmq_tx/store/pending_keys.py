@@ -1,0 +1,96 @@
+"""Keys of stored messages that wait for the index, in the order of the log.
+
+Most wait message by message. Batches of equal shape wait as columns, which costs a fifth of that: their keys
+are never taken apart, not even to be hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import NamedTuple
+
+from rocketmq_tx.store.key_hashes import column_hashes, index_key_hashes
+
+MessageKeys = tuple[str, tuple[str, ...], int, int]
+"""(topic, keys, commit log offset, store timestamp) of one message."""
+
+
+class KeyColumn(NamedTuple):
+    """One key of each of some messages that were stored together, in the order of the log.
+
+    `keys` are Latin-1, all of `key_bytes`, back to back; `offsets` are where the messages' records begin.
+    """
+
+    topic: str
+    keys: bytes
+    key_bytes: int
+    offsets: Sequence[int]
+    store_timestamp: int
+
+
+class PendingKeys(list[MessageKeys]):
+    """A list of `MessageKeys`, with columns between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._columns: list[tuple[int, KeyColumn]] = []
+        self.in_columns = 0
+        """So many keys wait in columns."""
+
+    def add_column(self, column: KeyColumn) -> None:
+        """Puts a column behind whatever waits."""
+        self._columns.append((len(self), column))
+        self.in_columns += len(column.offsets)
+
+    def clear(self) -> None:
+        super().clear()
+        self._columns.clear()
+        self.in_columns = 0
+
+    def hashed(self) -> tuple[list[int], list[int], list[int]]:
+        """Hash, commit log offset and store timestamp of every key, in order."""
+        hashes: list[int] = []
+        offsets: list[int] = []
+        timestamps: list[int] = []
+        begin = 0
+        for end, column in [*self._columns, (len(self), None)]:
+            if begin < end:
+                topics, keys = [], []
+                for topic, own_keys, offset, timestamp in self[begin:end]:
+                    for key in own_keys:
+                        topics.append(topic)
+                        keys.append(key)
+                        offsets.append(offset)
+                        timestamps.append(timestamp)
+                hashes += index_key_hashes(topics, keys)
+                begin = end
+            if column is not None:
+                topic, joined, key_bytes, places, timestamp = column
+                hashes += column_hashes(topic, joined, key_bytes)
+                offsets += places
+                timestamps += repeat(timestamp, len(places))
+        return hashes, offsets, timestamps
+
+    def drop_first(self, count: int) -> None:
+        """The first `count` keys need not wait any more; a message may have several."""
+        self._dissolve_columns()
+        entered = 0
+        while entered < len(self) and count >= len(self[entered][1]):
+            count -= len(self[entered][1])
+            entered += 1
+        del self[:entered]
+        if count:
+            topic, keys, offset, timestamp = self[0]
+            self[0] = (topic, keys[count:], offset, timestamp)
+
+    def _dissolve_columns(self) -> None:
+        """The same keys, message by message."""
+        for at, (topic, joined, key_bytes, offsets, timestamp) in reversed(self._columns):
+            text = joined.decode("latin-1")
+            keys = [text[start : start + key_bytes] for start in range(0, len(text), key_bytes)]
+            self[at:at] = [
+                (topic, (key,), offset, timestamp) for key, offset in zip(keys, offsets, strict=True)
+            ]
+        self._columns.clear()
+        self.in_columns = 0
