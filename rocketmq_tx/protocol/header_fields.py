@@ -18,25 +18,15 @@ in Apache, it refuses the request.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import attrs
 
 from rocketmq_tx.errors import HeaderError
 from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
-
-if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
-else:
-
-    def dataclass_transform(**_: object) -> Callable[[Any], Any]:
-        """Tells type checkers only; Python 3.10 has none in `typing`."""
-        return lambda decorator: decorator
-
+from rocketmq_tx.protocol.late_init import Argument, dataclass_transform, late_init
 
 _HeaderT = TypeVar("_HeaderT", bound="Header")
-
-_SPEC = "rocketmq_tx.header_field"
 
 
 class HeaderField(NamedTuple):
@@ -97,23 +87,38 @@ def _declared(
     missing: object,
     allowed: tuple[object, ...] | None,
 ) -> Any:
-    spec = HeaderField("", key, type_name, read, required or needed, needed, missing, allowed)
-    return attrs.field(default=attrs.NOTHING if needed else missing, metadata={_SPEC: spec})
+    return HeaderField("", key, type_name, read, required or needed, needed, missing, allowed)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(string, integer, long_integer, boolean))
 def header(cls: type[_HeaderT]) -> type[_HeaderT]:
-    """Makes a declaration a class: slots, keyword arguments, and `FIELDS` in order of declaration."""
-    made = attrs.define(kw_only=True)(cls)
-    of_attribute: dict[str, HeaderField] = {
-        field.name: field.metadata[_SPEC]._replace(attribute=field.name)
-        for field in attrs.fields(cast("type[attrs.AttrsInstance]", made))
+    """Makes a declaration a class: slots, keyword arguments, and `FIELDS` in order of declaration.
+
+    Not by attrs, which would compile methods for each of a hundred classes here: see `late_init`.
+    """
+    namespace = dict(vars(cls))
+    own = {
+        name: value._replace(attribute=name)
+        for name, value in namespace.items()
+        if isinstance(value, HeaderField)
     }
+    for name in (*own, "__dict__", "__weakref__"):
+        namespace.pop(name, None)
+    namespace |= {"__slots__": tuple(own), "__init__": late_init(_arguments, keywords_only=True)}
+    made: type[_HeaderT] = type(cls.__name__, cls.__bases__, namespace)
+    declared = {field.attribute: field for field in cls.DECLARED} | own
+    made.DECLARED = tuple(declared.values())
     if made.KEYS is None:
-        made.FIELDS = tuple(of_attribute.values())
+        made.FIELDS = made.DECLARED
     else:
-        made.FIELDS = tuple(of_attribute[name]._replace(key=key) for key, name in made.KEYS.items())
+        made.FIELDS = tuple(declared[name]._replace(key=key) for key, name in made.KEYS.items())
     return made
+
+
+def _arguments(cls: type[Header]) -> list[Argument]:
+    return [
+        Argument(field.attribute, attrs.NOTHING if field.needed else field.missing) for field in cls.DECLARED
+    ]
 
 
 class Header:
@@ -121,7 +126,10 @@ class Header:
 
     __slots__ = ()
 
-    #: The declared fields, in the order in which Apache's class declares them.
+    #: Every field as the class and its bases declare it.
+    DECLARED: ClassVar[tuple[HeaderField, ...]] = ()
+
+    #: The fields of the wire, in the order in which Apache's class declares them.
     FIELDS: ClassVar[tuple[HeaderField, ...]] = ()
 
     #: Whether Apache has a codec of its own for the class: it writes fields as declared and reads strictly.
@@ -129,6 +137,18 @@ class Header:
 
     #: Other wire keys for the fields of a base class, as wire key -> attribute.
     KEYS: ClassVar[Mapping[str, str] | None] = None
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        names = [field.attribute for field in self.DECLARED]
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]  # they may be changed
+
+    def __repr__(self) -> str:
+        names = [field.attribute for field in self.DECLARED]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @classmethod
     def from_ext_fields(cls: type[_HeaderT], ext_fields: Mapping[str, str] | None) -> _HeaderT:

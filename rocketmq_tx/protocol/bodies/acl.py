@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body
+from rocketmq_tx.protocol.bodies.fields import Body, body
 
 
-@attrs.define
+@body
 class PlainAccessConfig(Body):
     """One account; permissions are `name=PUB|SUB`."""
 
@@ -21,7 +21,7 @@ class PlainAccessConfig(Body):
     group_perms: list[str] | None = None
 
 
-@attrs.define
+@body
 class GetBrokerClusterAclConfigResponseBody(Body):
     """All accounts, and the addresses that need none (AclConfig)."""
 

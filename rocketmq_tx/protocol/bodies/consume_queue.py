@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, body
 from rocketmq_tx.protocol.bodies.heartbeat import SubscriptionData
 
 
-@attrs.define
+@body
 class ConsumeQueueData(Body):
     """One entry; `eval` says whether the group's filter lets it through."""
 
@@ -21,7 +21,7 @@ class ConsumeQueueData(Body):
     msg: str | None = None
 
 
-@attrs.define
+@body
 class QueryConsumeQueueResponseBody(Body):
     """Entries of one queue, and the subscription that they were tested with."""
 

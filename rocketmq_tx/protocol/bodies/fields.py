@@ -1,6 +1,7 @@
 """What all bodies are: attrs classes whose annotations declare both their JSON and its reading and writing.
 
-A class that inherits `Body` declares each field once, as an attribute with an annotation and a default. The
+A class that inherits `Body` declares each field once, as an attribute with an annotation and a default, and
+is made by `body` (by `attrs.define` where `attrs.evolve` copies it: checkers allow that for no other). The
 name on the wire is the attribute's in camel case, unless `Annotated[str, Wire("clientID")]` says otherwise.
 Annotations may be `bool`, `Int` (32 bits), `Long` and `int` (64 bits), `float`, `str`, enums, other bodies,
 `list[...]`, `tuple[..., ...]` for a Java array, `dict[key, ...]` with keys of type `str`, `int` or a frozen
@@ -26,6 +27,7 @@ import attrs
 from rocketmq_tx.errors import BodyError
 from rocketmq_tx.protocol import fastjson
 from rocketmq_tx.protocol.fastjson import ObjectKey
+from rocketmq_tx.protocol.late_init import Argument, dataclass_transform, late_init
 
 
 class Bits(NamedTuple):
@@ -89,6 +91,33 @@ class Body:
     def to_bytes(self, *, quoted_keys: bool = False, pretty: bool = False) -> bytes:
         """The document as Apache writes it; see `fastjson.dumps` for the two other forms."""
         return fastjson.dumps(self.to_json(), quoted_keys=quoted_keys, pretty=pretty)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _names(type(self)))
+
+    __hash__ = None  # type: ignore[assignment]  # they may be changed
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(type(self)))
+        return f"{type(self).__name__}({values})"
+
+
+@dataclass_transform(field_specifiers=(attrs.field,))
+def body(cls: type[_B]) -> type[_B]:
+    """Makes a declaration an attrs class whose `__init__` is compiled when it is first needed."""
+    made = attrs.define(init=False, repr=False, eq=False)(cls)
+    made.__init__ = late_init(_arguments, keywords_only=False)  # type: ignore[method-assign]
+    return made
+
+
+def _arguments(cls: type[attrs.AttrsInstance]) -> list[Argument]:
+    return [Argument(field.name, field.default) for field in attrs.fields(cls)]
+
+
+def _names(cls: type[Body]) -> list[str]:
+    return [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]
 
 
 # -- reading and writing by annotation ---------------------------------------------------------------------

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, body
 
 
-@attrs.define
+@body
 class BloomFilterData(Body):
     """The bits of a consumer in the bit maps of its topic."""
 
@@ -15,7 +15,7 @@ class BloomFilterData(Body):
     bit_num: Int = 0
 
 
-@attrs.define
+@body
 class ConsumerFilterData(Body):
     """One group's expression for a topic; `dead_time` is 0 while it has consumers."""
 
@@ -30,7 +30,7 @@ class ConsumerFilterData(Body):
     dead: bool = False
 
 
-@attrs.define
+@body
 class FilterDataMapByTopic(Body):
     """The expressions of all groups for a topic."""
 
@@ -38,7 +38,7 @@ class FilterDataMapByTopic(Body):
     topic: str = ""
 
 
-@attrs.define
+@body
 class ConsumerFilterTable(Body):
     """All expressions by topic: consumerFilter.json (pretty)."""
 

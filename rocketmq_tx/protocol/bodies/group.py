@@ -6,7 +6,7 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long, Wire, body
 from rocketmq_tx.protocol.bodies.heartbeat import (
     ConsumeFromWhere,
     ConsumeType,
@@ -17,7 +17,7 @@ from rocketmq_tx.protocol.bodies.queue import DataVersion
 from rocketmq_tx.protocol.codes import LanguageCode
 
 
-@attrs.define
+@body
 class SubscriptionGroupConfig(Body):
     """One consumer group of a broker."""
 
@@ -33,7 +33,7 @@ class SubscriptionGroupConfig(Body):
     notify_consumer_ids_changed_enable: bool = True
 
 
-@attrs.define
+@body
 class SubscriptionGroupWrapper(Body):
     """All consumer groups of a broker with the table's version: subscriptionGroup.json (pretty)."""
 
@@ -41,21 +41,21 @@ class SubscriptionGroupWrapper(Body):
     data_version: DataVersion = attrs.Factory(DataVersion)
 
 
-@attrs.define
+@body
 class GroupList(Body):
     """Names of groups."""
 
     group_list: list[str] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class GetConsumerListByGroupResponseBody(Body):
     """The client ids of a group's consumers."""
 
     consumer_id_list: list[str] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class Connection(Body):
     """One client as its broker sees it; `client_addr` is `ip:port`."""
 
@@ -65,7 +65,7 @@ class Connection(Body):
     version: Int = 0
 
 
-@attrs.define
+@body
 class ConsumerConnection(Body):
     """The consumers of a group, and how they consume."""
 
@@ -76,14 +76,14 @@ class ConsumerConnection(Body):
     consume_from_where: ConsumeFromWhere | None = None
 
 
-@attrs.define
+@body
 class ProducerConnection(Body):
     """The producers of a group."""
 
     connection_set: list[Connection] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class ProducerInfo(Body):
     """One producer; `remote_ip` is `/ip:port`, with Java's leading slash."""
 
@@ -94,7 +94,7 @@ class ProducerInfo(Body):
     last_update_timestamp: Long = 0
 
 
-@attrs.define
+@body
 class ProducerTableInfo(Body):
     """All producers of a broker by group."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Long, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Long, Wire, body
 
 EXPRESSION_TAG = "TAG"
 EXPRESSION_SQL92 = "SQL92"
@@ -38,7 +38,7 @@ class ConsumeFromWhere(enum.Enum):
     CONSUME_FROM_TIMESTAMP = 5
 
 
-@attrs.define
+@body
 class SubscriptionData(Body):
     """What a consumer wants of a topic; `subscription.py` makes it from an expression.
 
@@ -55,14 +55,14 @@ class SubscriptionData(Body):
     class_filter_mode: bool = False
 
 
-@attrs.define
+@body
 class ProducerData(Body):
     """A producer group that a client has."""
 
     group_name: str = ""
 
 
-@attrs.define
+@body
 class ConsumerData(Body):
     """A consumer group that a client has, with its subscriptions."""
 
@@ -74,7 +74,7 @@ class ConsumerData(Body):
     unit_mode: bool = False
 
 
-@attrs.define
+@body
 class HeartbeatData(Body):
     """The groups of one client; it keeps them alive at the broker."""
 
@@ -84,7 +84,7 @@ class HeartbeatData(Body):
     consumer_data_set: list[ConsumerData] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class CheckClientRequestBody(Body):
     """A subscription that a client wants to be checked before it starts."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body
+from rocketmq_tx.protocol.bodies.fields import Body, body
 
 
-@attrs.define
+@body
 class KVConfigSerializeWrapper(Body):
     """Values by namespace and key: kvConfig.json (compact, one line)."""
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Wire
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Wire, body
 from rocketmq_tx.protocol.bodies.queue import MessageQueue
 
 
-@attrs.define
+@body
 class LockBatchRequestBody(Body):
     """The queues that a consumer wants to lock."""
 
@@ -20,14 +20,14 @@ class LockBatchRequestBody(Body):
     mq_set: list[MessageQueue] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class LockBatchResponseBody(Body):
     """The queues of the request that the consumer holds now."""
 
     lock_ok_mq_set: Annotated[list[MessageQueue], Wire("lockOKMQSet")] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class UnlockBatchRequestBody(Body):
     """The queues that a consumer gives back."""
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, body
 from rocketmq_tx.protocol.bodies.queue import MessageQueue
 
 
-@attrs.define
+@body
 class ConsumerOffsetSerializeWrapper(Body):
     """Offsets by `topic@group` and queue id: consumerOffset.json (pretty)."""
 
     offset_table: dict[str, dict[int, int]] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class LmqConsumerOffsetSerializeWrapper(Body):
     """lmqConsumerOffset.json (pretty): offsets of light groups by `topic@group`, and those of the others."""
 
@@ -23,28 +23,28 @@ class LmqConsumerOffsetSerializeWrapper(Body):
     offset_table: dict[str, dict[int, int]] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class DelayOffsetSerializeWrapper(Body):
     """Next offset of each delay level: delayOffset.json (pretty)."""
 
     offset_table: dict[int, int] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class OffsetSerializeWrapper(Body):
     """Offsets of a broadcasting consumer: its offsets.json (pretty)."""
 
     offset_table: dict[MessageQueue, int] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class ResetOffsetBody(Body):
     """The offset from which each queue is to be consumed anew."""
 
     offset_table: dict[MessageQueue, int] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class MessageQueueForC(Body):
     """A queue and its offset, for clients that cannot read objects as keys."""
 
@@ -54,14 +54,14 @@ class MessageQueueForC(Body):
     offset: Long = 0
 
 
-@attrs.define
+@body
 class ResetOffsetBodyForC(Body):
     """The same for C++ clients."""
 
     offset_table: list[MessageQueueForC] = attrs.Factory(list)
 
 
-@attrs.define
+@body
 class GetConsumerStatusBody(Body):
     """Offsets of consumers: a client fills the first table, a broker the second one by client id."""
 
@@ -69,14 +69,14 @@ class GetConsumerStatusBody(Body):
     consumer_table: dict[str, dict[MessageQueue, int]] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class QueryCorrectionOffsetBody(Body):
     """The least offset of some groups by queue id."""
 
     correction_offsets: dict[int, int] = attrs.Factory(dict)
 
 
-@attrs.define
+@body
 class OffsetMovedEvent(Body):
     """A consumer asked for an offset that is gone; the body of messages in topic OFFSET_MOVED_EVENT."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import CLIENT_MAX_VALUES, Body, Int, Long, body
 
 
 @attrs.frozen(order=True)
@@ -33,7 +33,7 @@ class DataVersion(Body):
         return DataVersion(now_ms, self.counter + 1)
 
 
-@attrs.define
+@body
 class KVTable(Body):
     """Texts by name: runtime information of a broker, a namespace of the NameServer's key-value store."""
 

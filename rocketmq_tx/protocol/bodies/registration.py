@@ -14,7 +14,7 @@ import attrs
 
 from rocketmq_tx.errors import BodyError, MessageError
 from rocketmq_tx.protocol import fastjson
-from rocketmq_tx.protocol.bodies.fields import Body
+from rocketmq_tx.protocol.bodies.fields import Body, body
 from rocketmq_tx.protocol.bodies.queue import DataVersion
 from rocketmq_tx.protocol.bodies.topic import TopicConfig, TopicConfigSerializeWrapper
 from rocketmq_tx.protocol.compression import unpack_zlib
@@ -23,7 +23,7 @@ MAX_REGISTRATION_BYTES: Final = 16 * 1024 * 1024
 """What a compressed registration may expand to: the size of the largest frame, some 300,000 topics."""
 
 
-@attrs.define
+@body
 class RegisterBrokerBody(Body):
     """The topics of a broker with their version; filter servers are a relic and always empty."""
 

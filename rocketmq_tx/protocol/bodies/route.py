@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int
+from rocketmq_tx.protocol.bodies.fields import Body, Int, body
 from rocketmq_tx.protocol.names import MASTER_ID
 
 
-@attrs.define
+@body
 class BrokerData(Body):
     """The addresses of one broker by id; id 0 is the master."""
 
@@ -46,7 +46,7 @@ class TopicRouteData(Body):
     order_topic_conf: str | None = None
 
 
-@attrs.define
+@body
 class ClusterInfo(Body):
     """All brokers, and the broker names of each cluster."""
 

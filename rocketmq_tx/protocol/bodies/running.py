@@ -7,12 +7,12 @@ from typing import Annotated
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, Wire
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, Wire, body
 from rocketmq_tx.protocol.bodies.heartbeat import SubscriptionData
 from rocketmq_tx.protocol.bodies.queue import MessageQueue
 
 
-@attrs.define
+@body
 class ProcessQueueInfo(Body):
     """What a consumer holds of one queue; `dropped` is `droped` on the wire."""
 
@@ -32,7 +32,7 @@ class ProcessQueueInfo(Body):
     last_consume_timestamp: Long = 0
 
 
-@attrs.define
+@body
 class ConsumeStatus(Body):
     """Rates and times of consuming one topic."""
 
@@ -44,7 +44,7 @@ class ConsumeStatus(Body):
     consume_failed_msgs: Long = 0
 
 
-@attrs.define
+@body
 class ConsumerRunningInfo(Body):
     """Settings, subscriptions, queues and figures of a consumer; `jstack` only when it was asked for."""
 
@@ -66,7 +66,7 @@ class CMResult(enum.Enum):
     CR_RETURN_NULL = 5
 
 
-@attrs.define
+@body
 class ConsumeMessageDirectlyResult(Body):
     """How it ended, and how long it took; `remark` is the text of an exception."""
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Long, body
 from rocketmq_tx.protocol.bodies.queue import MessageQueue
 
 
-@attrs.define
+@body
 class OffsetWrapper(Body):
     """How far a group is in one queue; `last_timestamp` is the store time of its last consumed message."""
 
@@ -20,7 +20,7 @@ class OffsetWrapper(Body):
     last_timestamp: Long = 0
 
 
-@attrs.define
+@body
 class ConsumeStats(Body):
     """How far a group is in each of its queues."""
 
@@ -33,7 +33,7 @@ class ConsumeStats(Body):
         return sum(queue.broker_offset - queue.consumer_offset for queue in self.offset_table.values())
 
 
-@attrs.define
+@body
 class ConsumeStatsList(Body):
     """The figures of all groups of a broker: one map per group, with one entry per topic."""
 
@@ -42,7 +42,7 @@ class ConsumeStatsList(Body):
     total_diff: Long = 0
 
 
-@attrs.define
+@body
 class BrokerStatsItem(Body):
     """Sum, rate and average of one period."""
 
@@ -51,7 +51,7 @@ class BrokerStatsItem(Body):
     avgpt: float = 0.0
 
 
-@attrs.define
+@body
 class BrokerStatsData(Body):
     """One statistic of a broker over three periods."""
 
@@ -60,7 +60,7 @@ class BrokerStatsData(Body):
     stats_day: BrokerStatsItem = attrs.Factory(BrokerStatsItem)
 
 
-@attrs.define
+@body
 class QueueTimeSpan(Body):
     """Store times of the first, the last and the last consumed message of a queue, in milliseconds.
 
@@ -80,7 +80,7 @@ class QueueTimeSpan(Body):
         return dict(sorted(fields.items()))
 
 
-@attrs.define
+@body
 class QueryConsumeTimeSpanBody(Body):
     """The times of all queues of a topic for a group."""
 

@@ -7,7 +7,7 @@ import enum
 import attrs
 
 from rocketmq_tx.errors import BodyError
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, body
 from rocketmq_tx.protocol.bodies.queue import DataVersion, MessageQueue
 from rocketmq_tx.protocol.flags import Perm
 
@@ -54,7 +54,7 @@ class TopicConfig(Body):
             raise BodyError(f"TopicConfig: {text[:200]!r} cannot be read: {error}") from error
 
 
-@attrs.define
+@body
 class TopicConfigSerializeWrapper(Body):
     """All topics of a broker with the table's version: topics.json (pretty) and part of a registration."""
 
@@ -62,7 +62,7 @@ class TopicConfigSerializeWrapper(Body):
     data_version: DataVersion = attrs.Factory(DataVersion)
 
 
-@attrs.define
+@body
 class TopicList(Body):
     """Names of topics; `broker_addr` only in answers about system topics."""
 
@@ -70,7 +70,7 @@ class TopicList(Body):
     broker_addr: str | None = None
 
 
-@attrs.define
+@body
 class TopicOffset(Body):
     """The range of one queue, and when its last message was stored (0 when it is empty)."""
 
@@ -79,7 +79,7 @@ class TopicOffset(Body):
     last_update_timestamp: Long = 0
 
 
-@attrs.define
+@body
 class TopicStatsTable(Body):
     """The range of each queue of a topic."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from rocketmq_tx.protocol.bodies.fields import Body, Int, Long
+from rocketmq_tx.protocol.bodies.fields import Body, Int, Long, body
 
 
-@attrs.define
+@body
 class OpenTransactionInfo(Body):
     """A half message that is neither committed nor rolled back; times are epoch ms.
 
@@ -24,7 +24,7 @@ class OpenTransactionInfo(Body):
     commit_log_offset: Long = 0
 
 
-@attrs.define
+@body
 class OpenTransactionList(Body):
     """Some of them, and figures about all: counters since the start, how many are open, age of the oldest."""
 
