@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.cli import mqshutdown
-from rocketmq_tx.cli.daemon import STOP_POLL_S, Daemon, prepare_reactor, sentence_of
+from rocketmq_tx.cli.daemon import SETTLED_S, STOP_POLL_S, Daemon, prepare_reactor, sentence_of
 from rocketmq_tx.cli.launcher import exit_code_of
 from rocketmq_tx.cli.run_files import RunFile, RunningDaemon, find_running, run_folder
 from rocketmq_tx.errors import StartError
@@ -57,6 +57,7 @@ class DaemonCase(SynchronousTestCase):
         self.folder = Path(self.mktemp())
         self.said: list[str] = []
         self.addCleanup(gc.unfreeze)
+        self.addCleanup(gc.enable)
 
     def daemon(self, role: Service | Exception, polls_for_stop: bool = False) -> Daemon:
         def make() -> Service:
@@ -75,12 +76,28 @@ class DaemonCase(SynchronousTestCase):
 
 
 class StartTests(DaemonCase):
-    def test_a_ready_role_leaves_no_exit_code_and_freezes_what_lives_for_ever(self) -> None:
+    def test_a_ready_role_leaves_no_exit_code(self) -> None:
         daemon = self.daemon(Role())
         self.successResultOf(daemon.startService())
         self.assertIsNone(daemon.exit_code)
-        self.assertGreater(gc.get_freeze_count(), 0)
         self.assertEqual(self.reactor.stops, 0)
+
+    def test_the_collector_rests_until_what_lives_for_ever_is_there_and_leaves_that_out(self) -> None:
+        for role in (Role(), Role(Deferred())):  # ready, or waiting for long
+            gc.disable()
+            self.daemon(role).startService()
+            self.assertEqual((gc.isenabled(), gc.get_freeze_count()), (False, 0))
+            self.reactor.advance(SETTLED_S)
+            self.assertTrue(gc.isenabled())
+            self.assertGreater(gc.get_freeze_count(), 0)
+            gc.unfreeze()
+
+    def test_a_daemon_that_stops_at_once_leaves_nothing_to_be_done(self) -> None:
+        for role in (Role(), Role(fail(StartError("no")))):
+            daemon = self.daemon(role)
+            daemon.startService()
+            self.successResultOf(daemon.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_the_role_is_made_at_the_start_not_before(self) -> None:
         daemon = self.daemon(StartError("never made"))
@@ -116,8 +133,9 @@ class StartTests(DaemonCase):
         self.assertIsNone(daemon.exit_code)
         self.successResultOf(daemon.stopService())
 
-    def test_time_runs_on_the_monotonic_clock(self) -> None:
+    def test_time_runs_on_the_monotonic_clock_and_no_garbage_is_collected_while_starting(self) -> None:
         prepare_reactor(self.reactor)
+        self.assertFalse(gc.isenabled())
         self.assertIs(self.reactor.seconds, time.monotonic)
 
 
