@@ -64,7 +64,7 @@ def sends(bench: Bench) -> None:
     def append_and_index(index: bool) -> None:
         append(seen, now_ms)
         if index:
-            store.write_index(now_ms)
+            store.derived.write_index(now_ms)
         else:
             store._pending_keys.clear()
 

@@ -34,7 +34,7 @@ def finish(bench: Bench, count: int) -> None:
             halves.append(like._replace(properties=properties, keys=(key,)))
         placed = bench.appending.append(halves, bench.now_ms())
         bench.ends.end(None, [bench.end_frame(place, ROLLBACK) for place in placed])  # type: ignore[arg-type]
-        bench.store.write_index(bench.now_ms())
+        bench.store.derived.write_index(bench.now_ms())
         if start % (100 * BATCH) == 0:
             bench.checks.tick()
 

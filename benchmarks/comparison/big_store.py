@@ -59,9 +59,9 @@ def fill(folder: Path, messages: int, end_ms: int) -> int:
             now_ms,
         )
         if begin % (16 * RUN) == 0:
-            store.write_index(now_ms)
+            store.derived.write_index(now_ms)
         if begin % (2000 * RUN) == 0:
-            store.flush_queues(now_ms, thorough=True)
+            store.derived.save_checkpoint(now_ms)
     store.close(now_ms)
     return messages
 

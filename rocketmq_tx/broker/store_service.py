@@ -61,6 +61,7 @@ class StoreService(Service):
     ) -> None:
         self.setName("message store")
         self._store = store
+        self._derived = store.derived
         self._config = config
         self._flushes = flushes
         self._checkpoint_thread = checkpoint_thread
@@ -154,10 +155,10 @@ class StoreService(Service):
 
     async def _write_queues_at_stop(self) -> int:
         """A few queues a turn, while there is time; returns how many still have entries in memory."""
-        store, until_s = self._store, self._reactor.seconds() + STOP_WRITES_S
-        store.end_writing()
+        until_s = self._reactor.seconds() + STOP_WRITES_S
+        self._store.end_writing()
         try:
-            while left := store.write_some_queues(QUEUES_A_TURN):
+            while left := self._derived.write_some_queues(QUEUES_A_TURN):
                 if self._reactor.seconds() >= until_s:
                     break
                 await deferLater(self._reactor, 0)
@@ -233,7 +234,7 @@ class StoreService(Service):
         self._bite = None
         problem = None
         try:
-            self._store.write_index(self._now_ms())
+            self._derived.write_index(self._now_ms())
         except StoreError as error:
             problem = str(error)  # the keys wait in memory; the store refuses messages before they are many
             if self._index_problem is None:
@@ -258,23 +259,23 @@ class StoreService(Service):
 
     async def _write_due_queues(self) -> None:
         """As `_write_queues`, for those that are worth it."""
-        due = self._store.queues_due()
+        due = self._derived.queues_due()
         for start in range(0, len(due), QUEUES_A_TURN):
             if start:
                 await deferLater(self._reactor, 0)
-            self._store.write_queues(due[start : start + QUEUES_A_TURN])
+            self._derived.write_queues(due[start : start + QUEUES_A_TURN])
 
     async def _checkpoint_early(self) -> None:
         """Before its time, when much has come or a load has ended."""
-        if self._early_checkpoints.is_due(self._store.unclaimed_bytes, self._reactor.seconds()):
+        if self._early_checkpoints.is_due(self._derived.unclaimed_bytes, self._reactor.seconds()):
             await self._checkpoint()
 
     async def _write_queues(self) -> None:
         """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""
-        left = self._store.write_some_queues(QUEUES_A_TURN)
+        left = self._derived.write_some_queues(QUEUES_A_TURN)
         for _ in range(0, left, QUEUES_A_TURN):
             await deferLater(self._reactor, 0)
-            self._store.write_some_queues(QUEUES_A_TURN)
+            self._derived.write_some_queues(QUEUES_A_TURN)
 
     async def _checkpoint(self) -> None:
         if self._checkpointing:
@@ -284,9 +285,9 @@ class StoreService(Service):
         began_s = now_s()
         try:
             await self._write_queues()
-            job = self._store.begin_checkpoint(self._now_ms())
+            job = self._derived.begin_checkpoint(self._now_ms())
             await self._checkpoint_thread.run(job.run)
-            self._store.finish_checkpoint(job)
+            self._derived.finish_checkpoint(job)
             early.made(began_s, now_s())
         except BaseException:
             early.failed(now_s())

@@ -7,15 +7,15 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.deleted_topics import DeletedTopics
+from rocketmq_tx.store.derived_files import PENDING_KEYS_MAX, DerivedFiles
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.dispatcher import Dispatcher
@@ -41,9 +41,6 @@ from rocketmq_tx.store.stored_messages import StoredMessages
 from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
 
 DEFAULT_MEMORY_BYTES = 8 << 30
-_PAGE_BYTES = 4096
-PENDING_KEYS_MAX = 16_384
-"""So many messages may wait for the index; then the next append enters their keys."""
 
 
 def _ignore(sentence: str) -> None:
@@ -91,7 +88,12 @@ class MessageStore(StoredMessages):
         dispatcher = Dispatcher(queues, pending_keys, deleted, config.delay_levels_ms, multi_dispatch)
         ext = QueueExt(files, f"{root}/consumequeue_ext", log, dispatcher.code_of)
         puller = Puller(config, log, memory_bytes, notice, ext)
-        super().__init__(config, disk, log, queues, ext, puller, index, deleted, self.write_index)
+        flusher = LogFlusher(disk, log, self._flush_failed)
+        checkpointer = Checkpointer(disk, f"{root}/checkpoint", log, queues, index, flusher)
+        refusals = {"open": "the message store is not open"}
+        derived = DerivedFiles(config, queues, index, pending_keys, checkpointer, refusals)
+        super().__init__(config, disk, log, queues, ext, puller, index, deleted, derived.write_index)
+        self.derived = derived
         self.notice = notice
         self._seconds = seconds
         self._root = root
@@ -100,14 +102,13 @@ class MessageStore(StoredMessages):
         self._appender = appender
         self._multi_dispatch = multi_dispatch
         self._dispatcher = dispatcher
-        self._refusals: dict[str, str] = {"open": "the message store is not open"}
+        self._refusals = refusals
         self._directory = StoreDirectory(disk, root)
-        self._dispatched_to = self._claimed_to = self._claiming = 0
         self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
-        self._flusher = LogFlusher(disk, log, self._flush_failed)
-        self._raw = RawAppender(log, queues, pending_keys, deleted, dispatcher, self._flusher, multi_dispatch)
-        self._checkpointer = Checkpointer(disk, f"{root}/checkpoint", log, queues, index, self._flusher)
-        self.expiry = Expiry(disk, log, queues, index, self._flusher)
+        self._flusher = flusher
+        self._raw = RawAppender(log, queues, pending_keys, deleted, dispatcher, flusher, multi_dispatch)
+        self._checkpointer = checkpointer
+        self.expiry = Expiry(disk, log, queues, index, flusher)
 
     # -- opening and closing -------------------------------------------------------------------------------
 
@@ -162,14 +163,14 @@ class MessageStore(StoredMessages):
                 f"the commit log has segments of {log.segment_size} bytes and keeps them; "
                 f"mappedFileSizeCommitLog={configured} is for a new one"
             )
-        self._dispatched_to = self._claimed_to = log.written_to
+        self.derived.start_at(log.written_to)
         if recovery.flushed_to < log.written_to:
             # A process that was killed has left writes that nobody has synced.
             log.sync_from(recovery.flushed_to)
         self._flusher.start_at(log.written_to)
         if report.records_walked:
             try:
-                self.save_checkpoint(now_ms)
+                self.derived.save_checkpoint(now_ms)
             except StoreUnavailable as error:
                 report.warnings.append(f"no checkpoint is made until there is room: {error}")
         return report
@@ -177,7 +178,7 @@ class MessageStore(StoredMessages):
     def _write_if_there_is_room(self, now_ms: int) -> None:
         """A full disk is no reason not to start: what is derived waits in memory, and old messages can go."""
         with contextlib.suppress(StoreUnavailable):
-            self._write_derived(now_ms)
+            self.derived.write_all(now_ms)
 
     def close(self, now_ms: int) -> None:
         """Writes and syncs everything, so that the next start has nothing to recover; lets the lock go.
@@ -199,7 +200,7 @@ class MessageStore(StoredMessages):
         if not self._directory.is_taken or self._flusher.failure is not None:
             return None
         try:
-            return self.begin_checkpoint(now_ms)
+            return self.derived.begin_checkpoint(now_ms)
         except BaseException:
             self._let_go()
             raise
@@ -212,7 +213,7 @@ class MessageStore(StoredMessages):
         """Takes back a job that has run, and lets the lock go. StoreError as for `close`."""
         try:
             if job is not None:
-                self.finish_checkpoint(job)
+                self.derived.finish_checkpoint(job)
                 self._directory.mark_closed()
         finally:
             self._let_go()
@@ -240,9 +241,9 @@ class MessageStore(StoredMessages):
                 placed = self._appender.append_all(messages, now_ms, whole)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; {self._room()}") from error
-        self._dispatched_to = self._log.written_to
+        self.derived.dispatched_to = self._log.written_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
-            self._bound_pending_keys(now_ms)
+            self.derived.bound_pending_keys(now_ms)
         return placed
 
     def take_further_arrivals(self) -> set[tuple[str, int]]:
@@ -259,13 +260,6 @@ class MessageStore(StoredMessages):
         left = f"{use.ratio:.0%} full, {use.usable_bytes} of {use.total_bytes} bytes are left"
         return f"the disk of {use.path} is {left}"
 
-    def _bound_pending_keys(self, now_ms: int) -> None:
-        """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""
-        try:
-            self.write_index(now_ms)
-        except StoreError as error:
-            self.refuse("index", f"the message index cannot be written: {error}")
-
     def append_raw(self, data: bytes, start: int, now_ms: int) -> Arrived:
         """Appends bytes of a master's log from `start` on, where the last call ended; all of one segment.
 
@@ -274,13 +268,13 @@ class MessageStore(StoredMessages):
         """
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
-        self._raw.dispatched_to = self._dispatched_to
+        self._raw.dispatched_to = self.derived.dispatched_to
         try:
             arrived = self._raw.append(data, start)
         finally:
-            self._dispatched_to = self._raw.dispatched_to
+            self.derived.dispatched_to = self._raw.dispatched_to
         if len(self._pending_keys) > PENDING_KEYS_MAX:
-            self._bound_pending_keys(now_ms)
+            self.derived.bound_pending_keys(now_ms)
         return arrived | self._multi_dispatch.take_arrived()
 
     def drop_unfinished(self) -> None:
@@ -293,7 +287,7 @@ class MessageStore(StoredMessages):
         Behind a blank record that is the end of its file, whatever of it has come.
         """
         self._raw.end_stream()
-        self._dispatched_to = self._log.written_to
+        self.derived.dispatched_to = self._log.written_to
 
     # -- cutting what another log does not have ------------------------------------------------------------
 
@@ -317,7 +311,7 @@ class MessageStore(StoredMessages):
         boundary = boundary_at(self._log, offset)
         if boundary.offset != offset:
             raise StoreError(f"no record ends at {offset}, where the log was to be cut")
-        self.save_checkpoint(now_ms)
+        self.derived.save_checkpoint(now_ms)
         # Whatever happens now, queues and index have all messages that are older than this.
         self._checkpointer.claim_times_only(boundary.last_store_timestamp)
         self._deleted.cut_to(offset)
@@ -362,17 +356,12 @@ class MessageStore(StoredMessages):
         self._deleted.add(topic, self._log.written_to)
         self._queues.remove_topic(topic)
         self._ext.remove_topic(topic)
-        self._queues_removed()
+        self.derived.queues_removed(self._log.last_store_timestamp)
 
     def remove_expired_queues(self) -> None:
         """Removes queues that have no message any more; such a queue begins again at 0."""
         if self.expiry.remove_expired_queues():
-            self._queues_removed()
-
-    def _queues_removed(self) -> None:
-        if not self._checkpointer.is_running:
-            # Else the next one tells; a crash before it only makes the start slower.
-            self.save_checkpoint(self._log.last_store_timestamp)
+            self.derived.queues_removed(self._log.last_store_timestamp)
 
     @property
     def damage(self) -> list[Damage]:
@@ -400,65 +389,7 @@ class MessageStore(StoredMessages):
         )
         self.notice(f"no more messages are taken: {error}")
 
-    def flush_queues(self, now_ms: int, thorough: bool = False) -> None:
-        """Writes queue entries and keys that wait in memory; `thorough` makes a checkpoint and blocks."""
-        if thorough:
-            self.save_checkpoint(now_ms)
-        else:
-            self._write_derived(now_ms)
-
-    def write_some_queues(self, most: int) -> int:
-        """Writes the entries of so many queues that wait in memory; returns how many queues still do."""
-        self._queues.write_dirty(most)
-        return len(self._queues.dirty)
-
-    def queues_due(self) -> list[ConsumeQueue]:
-        """For `write_queues`, some at a time: the queues whose waiting entries are worth a write."""
-        return self._queues.due(self.config.flush_consume_queue_least_pages * _PAGE_BYTES)
-
-    def write_queues(self, queues: Iterable[ConsumeQueue]) -> None:
-        """Writes the waiting entries of these."""
-        self._queues.write(queues)
-
-    def write_index(self, now_ms: int) -> None:
-        """Enters the keys that wait in memory: a small bite every few milliseconds is best."""
-        if self.config.message_index_enable:
-            self._index.write(now_ms)
-        else:
-            self._pending_keys.clear()
-        self.accept("index")
-
-    def _write_derived(self, now_ms: int) -> None:
-        self._queues.write_dirty()
-        self.write_index(now_ms)
-
-    # -- checkpoints ---------------------------------------------------------------------------------------
-
-    def begin_checkpoint(self, now_ms: int) -> CheckpointJob:
-        """Writes what waits in memory; call the job's `run` in a thread, then hand it to `finish_checkpoint`.
-
-        One at a time. StoreError when something cannot be written.
-        """
-        self._write_derived(now_ms)
-        job = self._checkpointer.begin(self._dispatched_to, self.config.message_index_enable)
-        self._claiming = self._dispatched_to
-        return job
-
-    def finish_checkpoint(self, job: CheckpointJob) -> None:
-        """Takes back a job that has run. StoreError when it failed; what it was to sync stays due."""
-        self._checkpointer.finish(job)
-        self._claimed_to = self._claiming
-
-    @property
-    def unclaimed_bytes(self) -> int:
-        """What a start after a crash would read of the log, as no checkpoint covers it."""
-        return self._dispatched_to - self._claimed_to
-
-    def save_checkpoint(self, now_ms: int) -> None:
-        """All of it at once, waiting for the device."""
-        job = self.begin_checkpoint(now_ms)
-        job.run()
-        self.finish_checkpoint(job)
+    # -- the disk ------------------------------------------------------------------------------------------
 
     def disk_use(self) -> list[DiskUse]:
         """How full the file systems are: of each directory of the commit log, and last of the queues."""

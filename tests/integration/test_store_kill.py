@@ -26,7 +26,7 @@ for n in itertools.count():
     placed = store.append_all(batch, NOW + n, n % 4 == 0)
     print(*[place.commit_log_offset for place in placed], flush=True)
     if n % 7 == 0:
-        store.flush_queues(NOW + n, thorough=n % 21 == 0)
+        (store.derived.write_all if n % 21 else store.derived.save_checkpoint)(NOW + n)
 """
 ROUNDS = 5
 

@@ -54,7 +54,7 @@ class ColdLookUps(SynchronousTestCase):
             stored = message("t", number % QUEUES, b"x" * 2000, keys=f"k{number % 5}")
             self.parts.store.append_all([stored], BEGAN_MS + 1000 * number)
             self.parts.offsets.commit("g", "t", number % QUEUES, 7)
-        self.parts.store.flush_queues(BEGAN_MS, thorough=True)
+        self.parts.store.derived.save_checkpoint(BEGAN_MS)
         read = memory_disk._MemoryFile.pread
 
         def pread(file: Any, length: int, offset: int) -> bytes:

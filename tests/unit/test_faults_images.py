@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.protocol.message import decode_record
-from rocketmq_tx.store.layouts import CheckpointTimes
+from rocketmq_tx.store.file_layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles
 from rocketmq_tx.store.verify import VerifyReport, verify
@@ -106,7 +106,7 @@ class TailTests(ImageCase):
             (placed,) = store.append_all([work.make()], NOW + work.count)
             record = store.record_at(placed.commit_log_offset)
             self.remember(work, record)
-        store.flush_queues(NOW)
+        store.derived.write_all(NOW)
         return work.disk, work, placed.commit_log_offset, placed.size
 
     def remember(self, work: Workload, data: bytes) -> None:

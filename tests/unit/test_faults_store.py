@@ -182,19 +182,19 @@ class SlowSyncTests(FlushCase):
 
     def test_a_send_that_comes_while_a_checkpoint_is_made_is_flushed_for_itself(self) -> None:
         self.store.append_all([message("T", 0, b"before")], NOW)
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         waiting = self.sent()
         checkpoint.run()
-        self.store.finish_checkpoint(checkpoint)
+        self.store.derived.finish_checkpoint(checkpoint)
         self.flush_ends()
         self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
 
     def test_a_send_while_all_that_is_written_is_flushed_by_a_checkpoint_is_answered(self) -> None:
         placed = self.appending.append([message("T", 0, b"x")], NOW)
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         waiting = self.appending.settle(placed)
         checkpoint.run()
-        self.store.finish_checkpoint(checkpoint)
+        self.store.derived.finish_checkpoint(checkpoint)
         self.flush_ends()
         self.assertEqual(self.successResultOf(waiting), ResponseCode.SUCCESS)
 
@@ -299,7 +299,7 @@ class DescriptorTests(StoreCase):
 
     def test_files_kept_open_make_room(self) -> None:
         self.send(b"x")
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         opens = self.disk.open
         failed: list[str] = []
 

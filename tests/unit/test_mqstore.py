@@ -113,7 +113,7 @@ class VerifyTests(MqstoreCase):
 
     def test_a_store_that_is_open_may_look_unfinished_but_not_damaged_and_stays_as_it_is(self) -> None:
         with self.own() as (store, root):
-            store.flush_queues(NOW, thorough=True)
+            store.derived.save_checkpoint(NOW)
             before = contents(root)
             store.append_all([message("T", 0, b"new", unique="new")], NOW + 10_000)
             report = self.verify(root)

@@ -219,7 +219,7 @@ class LaterTests(SynchronousTestCase):
             self.assert_all_there(open_store(self.disk.after_power_cut(random.Random(seed))))
 
     def test_after_a_kill_behind_a_checkpoint_the_rest_is_added(self) -> None:
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.store.append_all([message(f"{B},{A}", body=b"last")], NOW + 100)
         for wanted in self.wanted.values():
             wanted.append(b"last")
@@ -360,7 +360,7 @@ class PropertyTests(SynchronousTestCase):
                         wanted.setdefault(name, []).append(body)
                 store.append_all(messages, NOW)
             elif step == "checkpoint":
-                store.save_checkpoint(NOW)
+                store.derived.save_checkpoint(NOW)
             else:
                 if step == "kill":
                     disk = disk.after_kill()

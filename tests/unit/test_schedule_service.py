@@ -375,7 +375,7 @@ class Trouble(ScheduleCase):
 
     def test_cold_messages_are_read_in_a_thread(self) -> None:
         self.delay(*(b"%d" % number for number in range(20)), level=3)
-        self.broker.parts.store.flush_queues(self.broker.now_ms())
+        self.broker.parts.store.derived.write_all(self.broker.now_ms())
         self.broker.disk.cold.update(self.broker.disk.nodes)
         self.assertEqual(len(self.waited(10)), 20)
 

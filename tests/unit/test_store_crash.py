@@ -75,11 +75,11 @@ class Workload:
                 job.run()
                 store.finish_flush(job)
         elif action == 7:
-            store.flush_queues(NOW)
+            store.derived.write_all(NOW)
         elif action == 8:
-            store.write_index(NOW)
+            store.derived.write_index(NOW)
         else:
-            store.save_checkpoint(NOW + self.count)
+            store.derived.save_checkpoint(NOW + self.count)
 
     def make(self) -> NewMessage:
         self.count += 1

@@ -71,7 +71,7 @@ class FlushTests(SynchronousTestCase):
 
     def test_a_failed_flush_is_final_and_stops_the_writing(self) -> None:
         end = self.send()
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.send()
         first = self.store.begin_flush()
         self.send()
@@ -98,20 +98,20 @@ class FlushTests(SynchronousTestCase):
         for order in itertools.permutations(range(3)):
             self.setUp()
             end = self.send()
-            self.store.save_checkpoint(NOW)
+            self.store.derived.save_checkpoint(NOW)
             jobs: list[FlushJob] = []
             for _ in range(2):
                 self.send()
                 job = self.store.begin_flush()
                 assert job is not None
                 jobs.append(job)
-            checkpoint = self.store.begin_checkpoint(NOW)
+            checkpoint = self.store.derived.begin_checkpoint(NOW)
             self.disk.lose_unsynced(LOG)
             runs = (jobs[0].run, jobs[1].run, checkpoint.run)
             finishes = (
                 functools.partial(self.store.finish_flush, jobs[0]),
                 functools.partial(self.store.finish_flush, jobs[1]),
-                functools.partial(self.store.finish_checkpoint, checkpoint),
+                functools.partial(self.store.derived.finish_checkpoint, checkpoint),
             )
             for number in order:
                 runs[number]()
@@ -149,7 +149,7 @@ class FlushTests(SynchronousTestCase):
     def test_files_on_the_device_are_let_go(self) -> None:
         for _ in range(5):
             self.send(1, SEGMENT // 2)
-            self.store.save_checkpoint(NOW)
+            self.store.derived.save_checkpoint(NOW)
         self.assertEqual(list(self.store._log.unsynced), [4 * SEGMENT])
         self.store.close(NOW)
         self.assertEqual(list(self.store._log.unsynced), [])
@@ -172,46 +172,46 @@ class FlushTests(SynchronousTestCase):
     def test_who_waits_for_a_flush_does_not_wait_for_a_checkpoint(self) -> None:
         """The end of a checkpoint wakes no sender: one that came meanwhile would wait for the next."""
         end = self.send()
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         flush = self.store.begin_flush()
         assert flush is not None
         flush.run()
         checkpoint.run()
         self.store.finish_flush(flush)
-        self.store.finish_checkpoint(checkpoint)
+        self.store.derived.finish_checkpoint(checkpoint)
         self.assertEqual(self.store.flushed_to, end)
         self.assertIsNone(self.store.begin_flush())
 
     def test_a_checkpoint_claims_nothing_while_an_earlier_flush_has_failed(self) -> None:
         self.send()
         flush = self.store.begin_flush()
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         assert flush is not None
         self.disk.fail("sync", LOG, errno.EIO)
         flush.run()
         self.disk.heal()
         checkpoint.run()
-        self.assertRaises(StoreError, self.store.finish_checkpoint, checkpoint)
+        self.assertRaises(StoreError, self.store.derived.finish_checkpoint, checkpoint)
         self.assertIsNone(read_checkpoint(self.disk, "/store/checkpoint").claim)
         self.assertRaises(StoreError, self.store.finish_flush, flush)
 
     def test_a_checkpoint_does_not_wait_for_a_flush_that_is_under_way(self) -> None:
         self.send()
         flush = self.store.begin_flush()
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         assert flush is not None
         checkpoint.run()
-        self.store.finish_checkpoint(checkpoint)
+        self.store.derived.finish_checkpoint(checkpoint)
         claim = read_checkpoint(self.disk, "/store/checkpoint").claim
         assert claim is not None
         self.assertEqual(claim.dispatched_to, self.store.written_to)
 
     def test_a_checkpoint_claims_no_file_whose_name_an_earlier_flush_has_not_synced_yet(self) -> None:
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.send(3, SEGMENT // 2)
         job = self.store.begin_flush()
         assert job is not None
-        checkpoint = self.store.begin_checkpoint(NOW)
+        checkpoint = self.store.derived.begin_checkpoint(NOW)
         checkpoint.run()  # the flush, which noticed the new files first, takes longer
         for power_cut in range(20):
             image = self.disk.after_power_cut(random.Random(power_cut))
@@ -219,27 +219,27 @@ class FlushTests(SynchronousTestCase):
 
     def test_one_checkpoint_at_a_time(self) -> None:
         self.send()
-        job = self.store.begin_checkpoint(NOW)
-        self.assertRaises(StoreError, self.store.begin_checkpoint, NOW)
+        job = self.store.derived.begin_checkpoint(NOW)
+        self.assertRaises(StoreError, self.store.derived.begin_checkpoint, NOW)
         self.store.delete_topic("TopicTest")
         self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("TopicTest", 0), (0, 0))
         job.run()
-        self.store.finish_checkpoint(job)
+        self.store.derived.finish_checkpoint(job)
         self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("TopicTest", 0), (0, 0))
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
 
     def test_a_checkpoint_that_fails_is_made_up_for_by_the_next(self) -> None:
         for part in ("checkpoint", "consumequeue", "index", "commitlog"):
             self.setUp()
             self.send(5)
             self.disk.fail("sync", f"/store/{part}", errno.EIO)
-            self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+            self.assertRaises(StoreError, self.store.derived.save_checkpoint, NOW)
             self.disk.heal()
             if part == "commitlog":
-                self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+                self.assertRaises(StoreError, self.store.derived.save_checkpoint, NOW)
                 continue
             self.disk.syncs.clear()
-            self.store.save_checkpoint(NOW)
+            self.store.derived.save_checkpoint(NOW)
             if part != "checkpoint":
                 self.assertTrue([path for path in self.disk.syncs if part in path])
             image = self.disk.after_kill()
@@ -253,70 +253,70 @@ class FlushTests(SynchronousTestCase):
     def test_very_many_queues_are_synced_all_at_once(self) -> None:
         self.disk.syncs.clear()
         self.store.append_all([message(f"T{n}") for n in range(100)], NOW)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.assertEqual([path for path in self.disk.syncs if "consumequeue" in path], [])
         self.assertTrue(all(path in self.disk.durable_names for path in self.disk.nodes))
         self.disk.fail("sync", "/store/consumequeue", errno.EIO)
         self.store.append_all([message(f"T{n}") for n in range(100)], NOW)
-        self.assertRaises(StoreError, self.store.save_checkpoint, NOW)
+        self.assertRaises(StoreError, self.store.derived.save_checkpoint, NOW)
         self.disk.heal()
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.assertEqual(open_store(self.disk.after_kill()).queue_offsets("T99", 0), (0, 2))
 
     def test_a_few_queues_a_call_are_written_when_that_is_asked_for(self) -> None:
         self.store.append_all([message(f"T{n}") for n in range(10)], NOW)
-        self.assertEqual([self.store.write_some_queues(4) for _ in range(3)], [6, 2, 0])
+        self.assertEqual([self.store.derived.write_some_queues(4) for _ in range(3)], [6, 2, 0])
         self.assertEqual(len(self.disk.names("/store/consumequeue")), 10)
 
     def test_few_queues_are_due_whatever_waits(self) -> None:
         self.store.append_all([message(f"T{n}") for n in range(64)], NOW)
-        self.assertEqual(len(self.store.queues_due()), 64)
+        self.assertEqual(len(self.store.derived.queues_due()), 64)
         self.store.append_all([message("One more")], NOW)
-        self.assertEqual(self.store.queues_due(), [])
+        self.assertEqual(self.store.derived.queues_due(), [])
 
     def test_queues_are_due_when_two_pages_of_entries_wait_or_all_queues_together_wait_for_much(self) -> None:
         self.patch(queue_table, "FEW_QUEUES", 0)
         self.store.append_all([message("Few"), *[message("Many")] * 500], NOW)
-        (due,) = self.store.queues_due()
+        (due,) = self.store.derived.queues_due()
         self.assertEqual(due.topic, "Many")
-        self.store.write_queues([due])
+        self.store.derived.write_queues([due])
         self.assertEqual(self.disk.names("/store/consumequeue"), ["Many"])
-        self.assertEqual(self.store.queues_due(), [])
+        self.assertEqual(self.store.derived.queues_due(), [])
         self.patch(queue_table, "WAITING_BYTES_MAX", 19)
-        self.assertEqual([queue.topic for queue in self.store.queues_due()], ["Few"])
+        self.assertEqual([queue.topic for queue in self.store.derived.queues_due()], ["Few"])
         self.patch(queue_table, "WAITING_BYTES_MAX", 1000)
         self.store.config.flush_consume_queue_least_pages = 0
-        self.assertEqual([queue.topic for queue in self.store.queues_due()], ["Few"])
+        self.assertEqual([queue.topic for queue in self.store.derived.queues_due()], ["Few"])
 
     def test_a_queue_that_was_written_or_removed_since_it_was_found_due_is_left_alone(self) -> None:
         self.store.append_all([message(f"T{n}") for n in range(2)], NOW)
         self.store.config.flush_consume_queue_least_pages = 0
-        due = self.store.queues_due()
+        due = self.store.derived.queues_due()
         self.store.delete_topic("T0")
-        self.store.write_queues(due)
-        self.store.write_queues(due)
+        self.store.derived.write_queues(due)
+        self.store.derived.write_queues(due)
         self.assertEqual(self.disk.names("/store/consumequeue"), ["T1"])
 
     def test_a_store_knows_how_much_no_checkpoint_covers(self) -> None:
-        self.store.save_checkpoint(NOW)
-        self.assertEqual(self.store.unclaimed_bytes, 0)
+        self.store.derived.save_checkpoint(NOW)
+        self.assertEqual(self.store.derived.unclaimed_bytes, 0)
         before = self.store.written_to
         self.send(3)
-        self.assertEqual(self.store.unclaimed_bytes, self.store.written_to - before)
-        job = self.store.begin_checkpoint(NOW)
+        self.assertEqual(self.store.derived.unclaimed_bytes, self.store.written_to - before)
+        job = self.store.derived.begin_checkpoint(NOW)
         job.run()
         between = self.store.written_to
         self.send(2)
-        self.store.finish_checkpoint(job)
-        self.assertEqual(self.store.unclaimed_bytes, self.store.written_to - between)
+        self.store.derived.finish_checkpoint(job)
+        self.assertEqual(self.store.derived.unclaimed_bytes, self.store.written_to - between)
 
     def test_queues_that_cannot_be_written_are_written_later(self) -> None:
         self.send(3)
         self.disk.fail("create", "consumequeue", errno.ENOSPC)
-        self.assertRaises(StoreUnavailable, self.store.flush_queues, NOW)
+        self.assertRaises(StoreUnavailable, self.store.derived.write_all, NOW)
         self.assertEqual(self.store.get_messages("TopicTest", 0, 0, 32).count, 3)
         self.disk.heal()
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         self.assertEqual(self.disk.content("/store/consumequeue/TopicTest/0/" + "0" * 20)[:8], bytes(8))
         self.assertEqual(self.store.get_messages("TopicTest", 0, 0, 32).count, 3)
 

@@ -70,7 +70,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_files_follow_one_another_as_they_fill_up(self) -> None:
         sent = [self.send(f"a{n} b{n} c{n}", NOW + n) for n in range(20)]
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         self.assertEqual(len(index_files(self.disk)), 6)
         for n in range(20):
             self.assertEqual(self.find(f"b{n}"), [sent[n]])
@@ -84,20 +84,20 @@ class KeyTests(SynchronousTestCase):
     def test_names_go_up_even_when_the_clock_goes_back(self) -> None:
         for n in range(3):
             self.send(" ".join(f"k{n}.{m}" for m in range(10)), NOW - n * 10_000)
-            self.store.write_index(NOW - n * 10_000)
+            self.store.derived.write_index(NOW - n * 10_000)
         self.assertEqual(len(set(index_files(self.disk))), 3)
         self.assertEqual(self.find("k2.3"), self.find("k2.9"))
 
     def test_a_bite_that_cannot_be_written_is_not_lost(self) -> None:
         first = self.send("a b c")
         self.disk.fail("create", "index", errno.ENOSPC)
-        self.assertRaises(StoreUnavailable, self.store.write_index, NOW)
+        self.assertRaises(StoreUnavailable, self.store.derived.write_index, NOW)
         self.disk.heal()
         sent = [self.send(f"k{n} l{n} m{n}") for n in range(4)]
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         self.disk.fail("write", "index", errno.ENOSPC, short=10)
         sent += [self.send(f"k{n} l{n} m{n}") for n in range(4, 8)]
-        self.assertRaises(StoreUnavailable, self.store.write_index, NOW)
+        self.assertRaises(StoreUnavailable, self.store.derived.write_index, NOW)
         self.disk.heal()
         self.assertEqual(self.find("b"), [first])
         for n in range(8):
@@ -105,10 +105,10 @@ class KeyTests(SynchronousTestCase):
 
     def test_a_new_file_that_fails_in_the_middle_of_a_bite_keeps_the_rest(self) -> None:
         sent = [self.send(f"k{n} l{n} m{n}") for n in range(2)]
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         sent += [self.send(f"k{n} l{n} m{n}") for n in range(2, 7)]
         self.disk.fail("create", "index", errno.ENOSPC)
-        self.assertRaises(StoreUnavailable, self.store.write_index, NOW)
+        self.assertRaises(StoreUnavailable, self.store.derived.write_index, NOW)
         self.disk.heal()
         for n in range(7):
             self.assertEqual([self.find(f"{key}{n}") for key in "klm"], [[sent[n]]] * 3)
@@ -120,7 +120,7 @@ class KeyTests(SynchronousTestCase):
             self.send("k")
         self.assertIn("index", str(self.assertRaises(StoreUnavailable, self.send, "k")))
         self.disk.heal()
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         self.send("k")
         self.assertEqual(len(self.find("k")), 5)
 
@@ -147,7 +147,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_damaged_and_cold_records_are_left_out_or_warmed(self) -> None:
         first, second = self.send("k"), self.send("k")
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         log = "/store/commitlog/" + "0" * 20
         self.disk.cold.add(log)
         error = self.assertRaises(WouldBlock, self.store.query_by_key, "T", "k", 9, 0, LATER, False)
@@ -157,7 +157,7 @@ class KeyTests(SynchronousTestCase):
 
     def test_a_broken_chain_ends_the_search(self) -> None:
         sent = [self.send("k") for _ in range(5)]
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         (path,) = index_files(self.disk)
         entry = 40 + 7 * 4 + 20 * 3
         self.disk.spoil(path, entry + 16, (9).to_bytes(4, "big"))
@@ -194,7 +194,7 @@ class TimeTests(SynchronousTestCase):
 
     def test_the_file_is_chosen_by_the_time_of_its_last_message(self) -> None:
         self.send(*range(1000, 1013))
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         self.assertEqual([self.at(time) for time in range(1000, 1013)], list(range(13)))
         self.assertEqual((self.at(0), self.at(5000)), (0, 12))
 
@@ -218,7 +218,7 @@ class DeletionTests(SynchronousTestCase):
     def delete_and_begin_again(self) -> None:
         self.store.append_all([message("T", n % 2, b"old", keys="k") for n in range(4)], NOW)
         self.store.append_all([message("Other")], NOW)
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         self.store.delete_topic("T")
         self.store.append_all([message("T", 0, b"new", keys="k")], NOW)
 
@@ -242,7 +242,7 @@ class DeletionTests(SynchronousTestCase):
     def test_a_crash_between_the_note_and_the_removal_finishes_the_removal(self) -> None:
         self.store.append_all([message("T", 0, b"old")], NOW)
         self.store.append_all([message("Other")], NOW)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.disk.fail("remove", "consumequeue/T", errno.EIO)
         self.assertRaises(StoreError, self.store.delete_topic, "T")
         again = open_store(self.disk.after_kill())
@@ -252,7 +252,7 @@ class DeletionTests(SynchronousTestCase):
     def test_entries_in_memory_go_as_well(self) -> None:
         self.store.append_all([message("T")], NOW)
         self.store.delete_topic("T")
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         self.assertEqual([path for path in self.disk.nodes if "consumequeue" in path], [])
         self.assertEqual(list(self.store.queues()), [])
 
@@ -294,7 +294,7 @@ class RawTests(SynchronousTestCase):
         self.assertEqual(slave.min_offset, 2 * SEGMENT)
         result = slave.get_messages("T", 0, first, 32)
         self.assertEqual(result.body, master.get_messages("T", 0, first, 32).body)
-        slave.flush_queues(NOW)
+        slave.derived.write_all(NOW)
         entries = disk.content("/store/consumequeue/T/0/" + "0" * 20)
         self.assertEqual(entries[: 20 * first], FILLER * first)
         self.assertEqual(int.from_bytes(entries[8:12], "big"), FILLER_SIZE)

@@ -221,9 +221,9 @@ class AppendTests(StoreCase):
                 messages.append(message(topic, queue_id, body))
             store.append_all(messages, NOW, whole)
             if then == "write":
-                store.flush_queues(NOW)
+                store.derived.write_all(NOW)
             elif then == "flush":
-                store.flush_queues(NOW, thorough=True)
+                store.derived.save_checkpoint(NOW)
             elif then == "reopen":
                 store.close(NOW)
                 store = open_store(disk, **sizes)
@@ -305,7 +305,7 @@ class GetTests(StoreCase):
     def test_entries_in_files_and_in_memory_are_one_queue(self) -> None:
         for _ in range(7):
             self.fill(90, 1)
-            self.store.flush_queues(NOW)
+            self.store.derived.write_all(NOW)
             self.fill(5, 1)
         self.assertEqual(len(bodies(self.store)), 7 * 95)
 

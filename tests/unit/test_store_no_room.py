@@ -43,10 +43,10 @@ class NoRoomTests(SynchronousTestCase):
         except StoreError:
             return None, acknowledged
         steps = (
-            lambda: store.write_some_queues(9),
-            lambda: store.save_checkpoint(NOW),
-            lambda: store.write_index(NOW),
-            lambda: store.save_checkpoint(NOW),
+            lambda: store.derived.write_some_queues(9),
+            lambda: store.derived.save_checkpoint(NOW),
+            lambda: store.derived.write_index(NOW),
+            lambda: store.derived.save_checkpoint(NOW),
         )
         for turn, step in enumerate(steps):
             for n in range(turn * 20, turn * 20 + 20):

@@ -137,7 +137,7 @@ class PropertyScans(SynchronousTestCase):
 
     def test_with_leave_to_block_nothing_is_cold(self) -> None:
         self.send(*"ba" * 20)
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         self.disk.cold.update(self.disk.nodes)
         self.assertRaises(WouldBlock, self.get, 0, "a")
         self.assertEqual(self.get(0, "a", may_block=True).count, 20)

@@ -13,7 +13,7 @@ from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store import log_walk, opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
-from rocketmq_tx.store.layouts import CheckpointTimes
+from rocketmq_tx.store.file_layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.recovery import RecoveryReport
@@ -131,7 +131,7 @@ class LogTests(RecoveryCase):
         self.assertIn("mappedFileSizeCommitLog=1048576", self.notices[0])
         store.append_all([message(body=b"x" * 60_000)], NOW)
         self.assertEqual(self.disk.file_size(segment(4)), SEGMENT)
-        store.flush_queues(NOW)
+        store.derived.write_all(NOW)
         self.assertEqual(self.disk.file_size(QUEUE + "0" * 20), 6000)
 
     def test_a_segment_that_is_too_long_is_refused(self) -> None:
@@ -189,7 +189,7 @@ class LogTests(RecoveryCase):
     def test_an_end_that_was_on_the_device_and_is_lost_is_told(self) -> None:
         store = self.filled(10, 100)
         (last,) = store.append_all([message("T", 0, b"10 last")], NOW + 20)
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         image = self.disk.after_kill()
         image.spoil(segment(0), last.commit_log_offset, bytes(last.size))
         again, _ = self.open(image)
@@ -281,7 +281,7 @@ class LogTests(RecoveryCase):
         assert isinstance(disk, MemoryDisk)
         disk.fail("read", segment(0), errno.EIO)
         store.append_all([message("T", 0, b"100")], NOW + 5000)
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         image = disk.after_kill()
         image.fail("read", segment(0), errno.EIO)
         again, report = self.open(image)
@@ -293,7 +293,7 @@ class LogTests(RecoveryCase):
         store, _ = self.open()
         for n in range(30):
             store.append_all([message("ABC"[n % 3], 0, b"%d" % n, unique=f"U{n}")], NOW + n)
-        store.write_some_queues(1)
+        store.derived.write_some_queues(1)
         store.append_all([message("A", 0, b"30")], NOW + 30)
         image = self.disk.after_kill()
         image.remove("/store/abort")
@@ -386,7 +386,7 @@ class ApacheCheckpointTests(RecoveryCase):
 
     def killed(self, times: StoreTimes) -> MemoryDisk:
         store = self.filled()
-        store.flush_queues(NOW)
+        store.derived.write_all(NOW)
         image = self.disk.after_kill()
         image.put("/store/checkpoint", CheckpointTimes.build(times._asdict()).ljust(4096, b"\0"))
         return image
@@ -402,7 +402,7 @@ class ApacheCheckpointTests(RecoveryCase):
         store, _ = self.open()
         for n in range(100):
             store.append_all([message("T", 0, b"%d " % n + b"x" * 2000, unique=f"U{n}")], NOW + n * 1000)
-        store.flush_queues(NOW)
+        store.derived.write_all(NOW)
         image = self.disk.after_kill()
         times = StoreTimes(NOW + 60_000, NOW + 60_000, NOW + 90_000)
         image.put("/store/checkpoint", CheckpointTimes.build(times._asdict()).ljust(4096, b"\0"))

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreLocked
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store.layouts import CheckpointTimes
+from rocketmq_tx.store.file_layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.pull import GetStatus
 from rocketmq_tx.store.repair import RepairPlan, Step, plan_repair, repair
@@ -251,7 +251,7 @@ class SeveralDirectoriesTests(SynchronousTestCase):
     def test_old_files_go_from_whichever_directory_they_are_in(self) -> None:
         store = self.open()
         self.fill(store, 5)
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         for _ in range(3):
             oldest = store.expiry.oldest()
             assert oldest is not None

@@ -121,7 +121,7 @@ class RetentionCase(SynchronousTestCase):
             time_ms = NOW - (MESSAGES - 1 - n) * HOUR_MS
             store.append_all([message("T", 0, b"%d " % n + b"x" * 400, unique=f"U{n}")], time_ms)
         store.append_all([message("Empty", 1, b"x")], NOW)
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         return store
 
     def retention_of(self, store: MessageStore) -> Retention:
@@ -168,7 +168,7 @@ class RetentionTests(RetentionCase):
         queue_files, index_files = self.queue_files(), self.disk.names("/store/index")
         self.rounds()
         self.assertEqual(self.queue_files(), queue_files)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         first = self.store.queue_offsets("T", 0)[0]
         self.assertEqual(self.queue_files(), queue_files[first // 10 :])
         self.assertLess(len(self.disk.names("/store/index")), len(index_files))
@@ -196,7 +196,7 @@ class RetentionTests(RetentionCase):
         self.store.config.file_reserved_time = 1000
         for n in range(40):
             self.store.append_all([message("T", 0, b"%d" % n + b"x" * 1500)], NOW)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         before = self.segments()
         self.assertGreater(len(before), 20)
         self.disk.free_bytes = (1 << 40) // 10
@@ -265,7 +265,7 @@ class RetentionTests(RetentionCase):
         self.store.append_all([message("Old", 0), message("SCHEDULE_TOPIC_XXXX", 0)], NOW)
         for _ in range(20):
             self.store.append_all([message("T", 0, b"x" * 1500)], NOW)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.disk.free_bytes = 0
         requests = CleaningRequests(self.store, {"T", "New"}.__contains__, self.retention.ask)
         self.rounds(2)
@@ -310,7 +310,7 @@ class CrashTests(RetentionCase):
         retention = self.retention_of(store)
         self.rounds()
         first = store.queue_offsets("T", 0)[0]
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         retention.stopService()
         return first
 
@@ -375,7 +375,7 @@ class DatingTests(SynchronousTestCase):
         store = open_store(disk, **SMALL)
         for n in range(3):
             store.append_all([message(body=b"x" * 3000)], NOW + n)
-        store.save_checkpoint(NOW)
+        store.derived.save_checkpoint(NOW)
         oldest = store.expiry.oldest()
         assert oldest is not None
         self.assertEqual(oldest.last_store_timestamp(), NOW)

@@ -34,6 +34,7 @@ class TendedStore(FakeStore):
         self.ratio = 0.5
         self.refusals: dict[str, str] = {}
         self.expiry = self
+        self.derived = self
         self.many_queues = False
         self.closed_with: Any = self
         self.unclaimed_bytes = 0
@@ -148,7 +149,7 @@ class Tending(SynchronousTestCase):
         self.stop()
 
     def test_much_that_no_checkpoint_covers_is_covered_before_the_interval_is_over(self) -> None:
-        self.store.unclaimed_bytes = MUCH_BYTES
+        self.store.derived.unclaimed_bytes = MUCH_BYTES
         self.clock.advance(1)
         self.assertEqual(self.store.done.count("begin checkpoint"), 1)
         self.clock.pump([1.0] * 80)
@@ -161,7 +162,7 @@ class Tending(SynchronousTestCase):
 
     def test_a_checkpoint_is_made_when_a_load_ends(self) -> None:
         for unclaimed_bytes, checkpoints in ((LITTLE_BYTES, 0), (2 * LITTLE_BYTES, 0), (2 * LITTLE_BYTES, 1)):
-            self.store.unclaimed_bytes = unclaimed_bytes
+            self.store.derived.unclaimed_bytes = unclaimed_bytes
             self.clock.advance(1)
             self.assertEqual(self.store.done.count("begin checkpoint"), checkpoints)
         self.stop()

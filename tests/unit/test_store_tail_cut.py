@@ -28,9 +28,9 @@ def filled(disk: MemoryDisk, seed: int, count: int) -> tuple[MessageStore, list[
         made = message(choice.choice("AB"), choice.randrange(2), body, unique=f"K{number}")
         starts.append(store.append_all([made], NOW + number * 700)[0].commit_log_offset)
         if choice.random() < 0.1:
-            store.save_checkpoint(NOW + number * 700)
+            store.derived.save_checkpoint(NOW + number * 700)
         if choice.random() < 0.1:
-            store.flush_queues(NOW)
+            store.derived.write_all(NOW)
     return store, [*starts, store.written_to]
 
 
@@ -86,7 +86,7 @@ class TailCutTests(SynchronousTestCase):
                 why = f"killed at change {kill_at - first}, power cut: {power_cut}"
                 disk = MemoryDisk()
                 store, _ = filled(disk, 11, 40)
-                store.save_checkpoint(NOW)  # else a power cut loses more than what is cut
+                store.derived.save_checkpoint(NOW)  # else a power cut loses more than what is cut
                 disk.kill_at = disk.changes + kill_at - first
                 try:
                     store.keep_tail(CUT_FILE, at)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.flags import SysFlag
-from rocketmq_tx.store.layouts import CheckpointTimes
+from rocketmq_tx.store.file_layouts import CheckpointTimes
 from rocketmq_tx.store.log_scan import LogScan
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
@@ -88,7 +88,7 @@ class QueueTests(VerifyCase):
 
     def test_after_a_crash_what_the_checkpoint_vouches_for_must_be_there(self) -> None:
         self.fill(30)
-        self.store.flush_queues(NOW, thorough=True)
+        self.store.derived.save_checkpoint(NOW)
         self.fill(5)
         image = self.disk.after_kill()
         self.assertEqual(self.damage(image), [])
@@ -98,7 +98,7 @@ class QueueTests(VerifyCase):
 
     def test_after_a_crash_of_apache_its_times_vouch(self) -> None:
         self.fill(30)
-        self.store.flush_queues(NOW)
+        self.store.derived.write_all(NOW)
         image = self.disk.after_kill()
         image.remove(f"{QUEUE}{400:020d}")
         for time, settled in ((NOW + 20_000, False), (NOW + 25_000, True)):
@@ -144,7 +144,7 @@ class IndexTests(VerifyCase):
 
     def test_keys_that_a_crash_took_are_added_by_a_start(self) -> None:
         self.fill(10)
-        self.store.flush_queues(NOW, thorough=True)
+        self.store.derived.save_checkpoint(NOW)
         self.fill(3)
         image = self.disk.after_kill()
         self.assertEqual(self.damage(image), [])
@@ -170,15 +170,15 @@ class IndexTests(VerifyCase):
 
     def test_a_file_that_becomes_full_while_a_checkpoint_is_made_is_written_by_the_next(self) -> None:
         self.fill(60)
-        job = self.store.begin_checkpoint(NOW)
+        job = self.store.derived.begin_checkpoint(NOW)
         self.fill(90)
-        self.store.write_index(NOW)  # goes on in a second file
+        self.store.derived.write_index(NOW)  # goes on in a second file
         job.run()
-        self.store.finish_checkpoint(job)
+        self.store.derived.finish_checkpoint(job)
         for number in (0, 59, 60, 89):
             found = self.store.query_by_key("T", f"U{number}", 32, 0, 1 << 62).offsets
             self.assertEqual(len(found), 1 + (number < 60), f"key U{number}")
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         image = self.disk.after_kill()
         self.assertEqual(self.damage(image), [])
         again = MessageStore(small_config("/store", **SMALL), image, STORE_HOST)
@@ -187,9 +187,9 @@ class IndexTests(VerifyCase):
     def test_apache_would_keep_what_is_safe_after_a_kill_and_nothing_else(self) -> None:
         """It removes files that end later than the checkpoint says, and goes on where the last one ends."""
         self.fill(60)
-        self.store.save_checkpoint(NOW)
+        self.store.derived.save_checkpoint(NOW)
         self.fill(90, 100)
-        self.store.write_index(NOW)
+        self.store.derived.write_index(NOW)
         image = self.disk.after_kill()
         files = StoreFiles(image, "/store", index_size=IndexSize(500, 101))
         safe_ms = files.checkpoint().times.index_ms
