@@ -13,7 +13,6 @@ from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pending_keys import PendingKeys
-from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
 
 PENDING_KEYS_MAX = 16_384
