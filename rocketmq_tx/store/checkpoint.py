@@ -1,7 +1,7 @@
 """The checkpoint file: what is on the device for certain, so that a start after a crash goes no further back.
 
 Its first 24 bytes are Apache's; behind them stands a claim of ours, which is exact where Apache's store times
-are coarse (`spec/store.yaml`, checkpoint_file; `layouts.CheckpointFile`).
+are coarse (`spec/store.yaml`, checkpoint_file; `file_layouts.CheckpointFile`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-from construct import ConstructError, Container
-
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.layouts import (
     CHECKPOINT_BYTES,
-    CheckpointClaim,
-    CheckpointFile,
-    CheckpointTimes,
+    CHECKPOINT_CLAIM,
+    CHECKPOINT_CLAIM_AT,
+    CHECKPOINT_CLAIM_CRC,
+    CHECKPOINT_TIMES,
+    CLAIM_MAGIC,
 )
 from rocketmq_tx.store.log_marks import NO_MARK_AT, LogMark
 
@@ -35,7 +35,7 @@ class StoreTimes(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Ours: see `layouts.CheckpointClaim`."""
+    """Ours: see `file_layouts.CheckpointClaim`."""
 
     log_min_offset: int
     dispatched_to: int
@@ -57,30 +57,27 @@ class Checkpoint(NamedTuple):
 
 def encode_checkpoint(times: StoreTimes, claim: Claim) -> bytes:
     """The content of the file."""
-    marks = [mark._asdict() for mark in (*claim.marks, LogMark(), LogMark())[:2]]
-    packed_claim = CheckpointClaim.build({"times": times._asdict(), **claim._asdict(), "marks": marks})
-    content = {"times": times._asdict(), "claim": packed_claim, "claim_crc": zlib.crc32(packed_claim)}
-    return bytes(CheckpointFile.build(content)).ljust(CHECKPOINT_BYTES, b"\0")
+    marks = (*claim.marks, LogMark(), LogMark())[:2]
+    packed = CHECKPOINT_CLAIM.pack(CLAIM_MAGIC, *times, *claim[:-1], *marks[0], *marks[1])
+    content = CHECKPOINT_TIMES.pack(*times).ljust(CHECKPOINT_CLAIM_AT, b"\0")
+    content += packed + CHECKPOINT_CLAIM_CRC.pack(zlib.crc32(packed))
+    return content.ljust(CHECKPOINT_BYTES, b"\0")
 
 
 def decode_checkpoint(content: bytes) -> Checkpoint:
     """What a file says, whatever it holds: what cannot be right counts as missing."""
-    try:
-        file = CheckpointFile.parse(content.ljust(CHECKPOINT_BYTES, b"\0"))
-        times = _times(file.times)
-        if zlib.crc32(file.claim) != file.claim_crc:
-            return Checkpoint(times)
-        claim = CheckpointClaim.parse(file.claim)
-    except ConstructError:
+    content = content.ljust(CHECKPOINT_BYTES, b"\0")
+    times = StoreTimes(*CHECKPOINT_TIMES.unpack_from(content))
+    claim_end = CHECKPOINT_CLAIM_AT + CHECKPOINT_CLAIM.size
+    packed = content[CHECKPOINT_CLAIM_AT:claim_end]
+    if CHECKPOINT_CLAIM_CRC.unpack_from(content, claim_end) != (zlib.crc32(packed),):
         return Checkpoint(times)
-    if _times(claim.times) != times:
+    magic, *numbers = CHECKPOINT_CLAIM.unpack(packed)
+    if magic != CLAIM_MAGIC or times != tuple(numbers[:3]):
         return Checkpoint(times)
-    marks = tuple(LogMark(mark.offset, mark.crc) for mark in claim.marks if mark.offset != NO_MARK_AT)
-    return Checkpoint(times, Claim(*(claim[name] for name in Claim._fields))._replace(marks=marks))
-
-
-def _times(parsed: Container[int]) -> StoreTimes:
-    return StoreTimes(*(parsed[name] for name in StoreTimes._fields))
+    found = (LogMark(*numbers[11:13]), LogMark(*numbers[13:]))
+    marks = tuple(mark for mark in found if mark.offset != NO_MARK_AT)
+    return Checkpoint(times, Claim(*numbers[3:11], marks))
 
 
 def read_checkpoint(disk: Disk, path: str) -> Checkpoint:
@@ -97,7 +94,7 @@ def write_checkpoint(disk: Disk, path: str, times: StoreTimes, claim: Claim) -> 
 
 def write_times(disk: Disk, path: str, times: StoreTimes) -> None:
     """The same, without a claim: only what Apache's file says."""
-    _write(disk, path, CheckpointTimes.build(times._asdict()).ljust(CHECKPOINT_BYTES, b"\0"))
+    _write(disk, path, CHECKPOINT_TIMES.pack(*times).ljust(CHECKPOINT_BYTES, b"\0"))
 
 
 def _write(disk: Disk, path: str, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Layouts of the derived files, declared with construct; the hot ones have a struct that tests prove equal.
+"""Layouts of the derived files as structs: the fast paths. `file_layouts` declares the same field by field.
 
 Facts: `spec/store.yaml` (consume_queue, index_file, checkpoint_file, commit_log.end_of_file). All big-endian.
 """
@@ -7,34 +7,16 @@ from __future__ import annotations
 
 import struct
 
-from construct import (
-    Array,
-    Bytes,
-    Const,
-    GreedyBytes,
-    Int16sb,
-    Int32sb,
-    Int32ub,
-    Int64sb,
-    Padded,
-    Prefixed,
-    Struct,
-)
-
-from rocketmq_tx.protocol.message import BLANK_MAGIC
-
 # -- commit log ----------------------------------------------------------------------------------------------
 
-BlankRecord = Struct("bytes_left" / Int32ub, "magic" / Const(BLANK_MAGIC, Int32ub))
-"""Ends a commit log file into which the next record does not fit; what follows it is not written."""
 BLANK = struct.Struct(">II")
+"""Bytes left and magic: ends a commit log file into which the next record does not fit."""
 BLANK_BYTES = 8
 
 # -- consume queue -------------------------------------------------------------------------------------------
 
-QueueEntry = Struct("commit_log_offset" / Int64sb, "size" / Int32sb, "tags_code" / Int64sb)
-"""One message of a queue; `tags_code` is the delivery time (epoch ms) in the schedule topic."""
 QUEUE_ENTRY = struct.Struct(">qiq")
+"""Commit log offset, size and tags code of a message."""
 QUEUE_ENTRY_BYTES = 20
 FILLER_SIZE = 0x7FFFFFFF
 FILLER = QUEUE_ENTRY.pack(0, FILLER_SIZE, 0)
@@ -42,73 +24,29 @@ FILLER = QUEUE_ENTRY.pack(0, FILLER_SIZE, 0)
 EXT_ADDRESS_MAX = -(2**31) - 1
 """A tags code up to this one is an address in `consumequeue_ext`: `EXT_ADDRESS_BASE` and an offset there."""
 EXT_ADDRESS_BASE = -(2**63)
-ExtUnit = Struct(
-    "size" / Int16sb,
-    "tags_code" / Int64sb,
-    "store_timestamp" / Int64sb,
-    "bit_map" / Prefixed(Int16sb, GreedyBytes),
-)
-"""What Apache keeps of a message besides its queue entry; `size` counts all of it."""
 EXT_UNIT = struct.Struct(">hqqh")
+"""Size of the unit, tags code, store timestamp, length of the bit map that follows."""
 EXT_UNIT_BYTES = 20
 """Without the bit map, of whose length the last two bytes tell."""
 
 # -- message index -------------------------------------------------------------------------------------------
 
-IndexHeader = Struct(
-    "begin_timestamp" / Int64sb,
-    "end_timestamp" / Int64sb,
-    "begin_offset" / Int64sb,
-    "end_offset" / Int64sb,
-    "slot_count" / Int32sb,
-    "index_count" / Int32sb,
-)
-"""Store times and commit log offsets of the first and last entry, slots in use, entries + 1."""
 INDEX_HEADER = struct.Struct(">qqqqii")
+"""Store times and commit log offsets of the first and last entry, slots in use, entries + 1."""
 INDEX_HEADER_BYTES = 40
-IndexSlot = Struct("index_number" / Int32sb)
-"""Number of the newest entry of this slot; 0 = none."""
 INDEX_SLOT_BYTES = 4
-IndexEntry = Struct(
-    "key_hash" / Int32sb,
-    "commit_log_offset" / Int64sb,
-    "seconds" / Int32sb,
-    "previous" / Int32sb,
-)
-"""`seconds` count from the header's begin_timestamp; `previous` is the slot's next older entry, 0 = none."""
 INDEX_ENTRY = struct.Struct(">iqii")
+"""Hash of the key, commit log offset, seconds from the header's first time, number of the next older one."""
 INDEX_ENTRY_BYTES = 20
 
 # -- checkpoint ----------------------------------------------------------------------------------------------
 
 CHECKPOINT_BYTES = 4096
 CHECKPOINT_CLAIM_AT = 1024
-CheckpointTimes = Struct("commit_log_ms" / Int64sb, "queues_ms" / Int64sb, "index_ms" / Int64sb)
-"""What Apache reads: store times (epoch ms) up to which each part is on disk."""
 CLAIM_MAGIC = b"RMQTXCK3"
-LogMarkLayout = Struct("offset" / Int64sb, "crc" / Int32ub)
-"""What the segment at `offset` begins with; -1 for none."""
-CheckpointClaim = Struct(
-    "magic" / Const(CLAIM_MAGIC),
-    "times" / CheckpointTimes,
-    "log_min_offset" / Int64sb,
-    "dispatched_to" / Int64sb,
-    "last_record_at" / Int64sb,
-    "queue_count" / Int64sb,
-    "entry_count" / Int64sb,
-    "condemned_entries" / Int64sb,
-    "index_name" / Int64sb,
-    "index_entries" / Int64sb,
-    "marks" / Array(2, LogMarkLayout),
-)
-"""Ours, where Apache leaves zeros: every record from `log_min_offset` to `dispatched_to` is on disk with its
-queue entries, which number `entry_count` in `queue_count` queues, and up to `condemned_entries` more in files
-that are being removed; the index files up to `index_name` hold `index_entries`, or more in such files.
-`marks` tell the log from that of another store.
-`times` repeats Apache's fields: a server of Apache's that came after us changed them, so the claim is void.
-"""
-CheckpointFile = Struct(
-    "times" / Padded(CHECKPOINT_CLAIM_AT, CheckpointTimes),
-    "claim" / Bytes(CheckpointClaim.sizeof()),
-    "claim_crc" / Int32ub,
-)
+CHECKPOINT_TIMES = struct.Struct(">qqq")
+"""Store times up to which log, queues and index are on disk."""
+CHECKPOINT_CLAIM = struct.Struct(">8s3q8qqIqI")
+"""Magic, the times again, eight numbers of `file_layouts.CheckpointClaim`, two marks of offset and CRC."""
+CHECKPOINT_CLAIM_CRC = struct.Struct(">I")
+"""Of the packed claim, right behind it."""

@@ -1,7 +1,8 @@
 """One pending message of the timer index: when it is due, and where its record lies.
 
 Packed entries compare, as bytes, like (time due, place in the log), so sorting, merging and searching need
-no unpacking. The layout is ours: Apache keeps such messages in a wheel of linked lists.
+no unpacking. The layout (`file_layouts.TimerEntryLayout`) is ours: Apache keeps such messages in a wheel of
+linked lists.
 """
 
 from __future__ import annotations
@@ -9,10 +10,6 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from construct import Int32ub, Int64ub, Struct
-
-TimerEntryLayout = Struct("due_ms" / Int64ub, "commit_log_offset" / Int64ub, "size_and_kind" / Int32ub)
-"""`size_and_kind` is the size of the record; its highest bit marks a cancellation."""
 _ENTRY = struct.Struct(">QQI")
 ENTRY_BYTES = 20
 _CANCELLATION = 1 << 31

@@ -11,20 +11,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.config.keys import keys_of
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol.message_layouts import MESSAGE_RECORD
-from rocketmq_tx.store import layouts
+from rocketmq_tx.store import file_layouts
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEXT = (PROJECT / "docs/storage.md").read_text(encoding="utf-8")
 DECLARED = {
     "record of the commit log": MESSAGE_RECORD,
-    "end mark of a commit log file": layouts.BlankRecord,
-    "entry of a consume queue": layouts.QueueEntry,
-    "unit of `consumequeue_ext`": layouts.ExtUnit,
-    "head of an index file": layouts.IndexHeader,
-    "slot of an index file": layouts.IndexSlot,
-    "entry of an index file": layouts.IndexEntry,
-    "checkpoint, of Apache": layouts.CheckpointTimes,
-    "checkpoint, ours": layouts.CheckpointClaim,
+    "end mark of a commit log file": file_layouts.BlankRecord,
+    "entry of a consume queue": file_layouts.QueueEntry,
+    "unit of `consumequeue_ext`": file_layouts.ExtUnit,
+    "head of an index file": file_layouts.IndexHeader,
+    "slot of an index file": file_layouts.IndexSlot,
+    "entry of an index file": file_layouts.IndexEntry,
+    "checkpoint, of Apache": file_layouts.CheckpointTimes,
+    "checkpoint, ours": file_layouts.CheckpointClaim,
 }
 
 

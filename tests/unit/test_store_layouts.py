@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.protocol.java import index_key_hash, string_hash, tags_code
-from rocketmq_tx.protocol.message import MessageRecord, encode_record
-from rocketmq_tx.store import layouts
+from rocketmq_tx.protocol.message import BLANK_MAGIC, MessageRecord, encode_record
+from rocketmq_tx.store import file_layouts, layouts
 from rocketmq_tx.store.checkpoint import Claim, StoreTimes, decode_checkpoint, encode_checkpoint
 from rocketmq_tx.store.key_hashes import index_key_hashes
+from rocketmq_tx.store.log_marks import LogMark
 from rocketmq_tx.store.records import Verdict, examine, facts, store_timestamp
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)
+MARKS = st.lists(st.builds(LogMark, LONG, st.integers(0, 2**32 - 1)), max_size=2)
 HOSTS = st.sampled_from((("127.0.0.1", 10911), ("2001:db8::10", 10911)))
 
 
 class LayoutTests(SynchronousTestCase):
     @given(LONG, INT, LONG)
     def test_a_queue_entry(self, offset: int, size: int, code: int) -> None:
-        declared = layouts.QueueEntry.build({"commit_log_offset": offset, "size": size, "tags_code": code})
+        declared = file_layouts.QueueEntry.build(
+            {"commit_log_offset": offset, "size": size, "tags_code": code}
+        )
         self.assertEqual(layouts.QUEUE_ENTRY.pack(offset, size, code), declared)
 
     @given(INT, LONG, INT, INT)
     def test_an_index_entry(self, key_hash: int, offset: int, seconds: int, previous: int) -> None:
         names = ("key_hash", "commit_log_offset", "seconds", "previous")
         values = (key_hash, offset, seconds, previous)
-        declared = layouts.IndexEntry.build(dict(zip(names, values, strict=True)))
+        declared = file_layouts.IndexEntry.build(dict(zip(names, values, strict=True)))
         self.assertEqual(layouts.INDEX_ENTRY.pack(*values), declared)
 
     @given(st.tuples(LONG, LONG, LONG, LONG, INT, INT))
@@ -41,19 +47,19 @@ class LayoutTests(SynchronousTestCase):
             "slot_count",
             "index_count",
         )
-        declared = layouts.IndexHeader.build(dict(zip(names, values, strict=True)))
+        declared = file_layouts.IndexHeader.build(dict(zip(names, values, strict=True)))
         self.assertEqual(layouts.INDEX_HEADER.pack(*values), declared)
 
     def test_sizes_are_those_of_the_files(self) -> None:
-        self.assertEqual(layouts.QUEUE_ENTRY.size, layouts.QueueEntry.sizeof())
+        self.assertEqual(layouts.QUEUE_ENTRY.size, file_layouts.QueueEntry.sizeof())
         self.assertEqual(layouts.QUEUE_ENTRY_BYTES, 20)
-        self.assertEqual(layouts.INDEX_ENTRY_BYTES, layouts.IndexEntry.sizeof())
-        self.assertEqual(layouts.INDEX_HEADER_BYTES, layouts.IndexHeader.sizeof())
-        self.assertEqual(layouts.INDEX_SLOT_BYTES, layouts.IndexSlot.sizeof())
-        self.assertEqual(layouts.BLANK.size, layouts.BlankRecord.sizeof())
+        self.assertEqual(layouts.INDEX_ENTRY_BYTES, file_layouts.IndexEntry.sizeof())
+        self.assertEqual(layouts.INDEX_HEADER_BYTES, file_layouts.IndexHeader.sizeof())
+        self.assertEqual(layouts.INDEX_SLOT_BYTES, file_layouts.IndexSlot.sizeof())
+        self.assertEqual(layouts.BLANK.size, file_layouts.BlankRecord.sizeof())
 
     def test_the_vectors_of_the_specification(self) -> None:
-        self.assertEqual(layouts.BLANK.pack(100, layouts.BLANK_MAGIC).hex().upper(), "00000064CBD43194")
+        self.assertEqual(layouts.BLANK.pack(100, BLANK_MAGIC).hex().upper(), "00000064CBD43194")
         self.assertEqual(
             layouts.QUEUE_ENTRY.pack(0, 200, tags_code("TagA")).hex().upper(),
             "0000000000000000000000C8000000000027A807",
@@ -72,6 +78,32 @@ class LayoutTests(SynchronousTestCase):
         self.assertEqual(decode_checkpoint(apache), (times, None))
         changed = (times.commit_log_ms ^ 1).to_bytes(8, "big", signed=True) + content[8:]
         self.assertIsNone(decode_checkpoint(changed).claim)
+
+    @given(
+        LONG, LONG, LONG, st.lists(LONG, min_size=8, max_size=8), st.lists(st.tuples(LONG, INT), max_size=2)
+    )
+    def test_a_checkpoint(
+        self, log: int, queues: int, index: int, rest: list[int], marks: list[tuple[int, int]]
+    ) -> None:
+        times, claim = (
+            StoreTimes(log, queues, index),
+            Claim(*rest, tuple(LogMark(at, crc & 0xFFFFFFFF) for at, crc in marks)),
+        )
+        all_marks = [*claim.marks, LogMark(), LogMark()][:2]
+        packed = file_layouts.CheckpointClaim.build(
+            {
+                "times": times._asdict(),
+                **claim._asdict(),
+                "marks": [mark._asdict() for mark in all_marks],
+            }
+        )
+        declared = file_layouts.CheckpointFile.build(
+            {"times": times._asdict(), "claim": packed, "claim_crc": zlib.crc32(packed)}
+        )
+        self.assertEqual(encode_checkpoint(times, claim), declared.ljust(4096, b"\0"))
+        self.assertEqual(
+            layouts.CHECKPOINT_TIMES.pack(*times), file_layouts.CheckpointTimes.build(times._asdict())
+        )
 
     def test_a_checkpoint_of_garbage_claims_nothing(self) -> None:
         for content in (b"", b"\xff" * 4096, bytes(4096)):

@@ -13,13 +13,13 @@ from rocketmq_tx.errors import WouldBlock
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import decode_record, decode_records
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.store.file_layouts import ExtUnit
 from rocketmq_tx.store.layouts import (
     EXT_ADDRESS_BASE,
     EXT_UNIT,
     EXT_UNIT_BYTES,
     QUEUE_ENTRY,
     QUEUE_ENTRY_BYTES,
-    ExtUnit,
 )
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.store.file_layouts import TimerEntryLayout
 from rocketmq_tx.store.timer_entries import (
     AFTER_ALL,
-    TimerEntryLayout,
     after_ms,
     due_ms_of,
     entry_offset,
