@@ -7,23 +7,12 @@ Facts: `spec/wire.yaml` compression.
 from __future__ import annotations
 
 import enum
+import importlib
 import zlib
-from types import ModuleType
 from typing import Any, Final
 
 from rocketmq_tx.errors import MessageError, OperatorError
 from rocketmq_tx.protocol.flags import COMPRESSION_MASK, SysFlag
-
-try:
-    import lz4.frame as lz4_frame
-except ImportError:  # pragma: no cover - the test environment has it
-    lz4_frame = None
-
-zstd: ModuleType | None
-try:
-    import zstandard as zstd
-except ImportError:  # pragma: no cover - the test environment has it
-    zstd = None
 
 DEFAULT_LEVEL: Final = 5
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
@@ -60,9 +49,9 @@ def compress(body: bytes, kind: CompressionType, level: int = DEFAULT_LEVEL) -> 
     if kind is CompressionType.ZLIB:
         return zlib.compress(body, level)
     if kind is CompressionType.LZ4:
-        packed: bytes = _installed(lz4_frame, "lz4").compress(body)  # Apache ignores the level here, too
+        packed: bytes = _installed("lz4.frame").compress(body)  # Apache ignores the level here, too
     else:
-        packed = _installed(zstd, "zstandard").ZstdCompressor(level=level).compress(body)
+        packed = _installed("zstandard").ZstdCompressor(level=level).compress(body)
     return packed
 
 
@@ -94,7 +83,7 @@ def unpack_zlib(data: bytes, max_bytes: int) -> bytes:
 
 
 def _unpack_lz4(data: bytes, max_bytes: int) -> bytes:
-    unpacker = _installed(lz4_frame, "lz4").LZ4FrameDecompressor()
+    unpacker = _installed("lz4.frame").LZ4FrameDecompressor()
     try:
         unpacked = unpacker.decompress(data, max_length=max_bytes + 1)
     except (RuntimeError, EOFError) as error:
@@ -103,7 +92,7 @@ def _unpack_lz4(data: bytes, max_bytes: int) -> bytes:
 
 
 def _unpack_zstd(data: bytes, max_bytes: int) -> bytes:
-    library = _installed(zstd, "zstandard")
+    library = _installed("zstandard")
     try:
         # The size that a frame claims is allocated at once: believe it only within the bound.
         if library.frame_content_size(data) > max_bytes:
@@ -131,7 +120,12 @@ def _whole(name: str, unpacked: bytes, max_bytes: int, at_end: bool) -> bytes:
     return unpacked
 
 
-def _installed(library: Any, name: str) -> Any:
-    if library is None:
-        raise OperatorError(f"bodies packed with {name} need it: pip install 'rocketmq_tx[compression]'")
-    return library
+def _installed(name: str) -> Any:
+    """The library, imported when it is first needed: brokers hardly ever do, and one takes 7 ms."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        library = name.partition(".")[0]
+        raise OperatorError(
+            f"bodies packed with {library} need it: pip install 'rocketmq_tx[compression]'"
+        ) from error

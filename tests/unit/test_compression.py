@@ -1,7 +1,9 @@
 """Compressed bodies are read as Apache packs them, and none expands without bound."""
 
 import base64
+import sys
 import zlib
+from unittest import mock
 
 import lz4.frame
 import zstandard
@@ -10,7 +12,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import MessageError, OperatorError
-from rocketmq_tx.protocol import compression
 from rocketmq_tx.protocol.compression import CompressionType, compress, compression_type, decompress
 from rocketmq_tx.protocol.flags import SysFlag
 from tests import golden
@@ -79,8 +80,9 @@ class Bodies(SynchronousTestCase):
                 self.assertRaises(MessageError, decompress, damaged, kind.sys_flag)
 
     def test_a_missing_library_is_named_with_the_way_to_get_it(self) -> None:
-        self.patch(compression, "lz4_frame", None)
-        self.patch(compression, "zstd", None)
+        missing = mock.patch.dict(sys.modules, {"lz4.frame": None, "zstandard": None})
+        missing.start()
+        self.addCleanup(missing.stop)
         for kind, name in ((CompressionType.LZ4, "lz4"), (CompressionType.ZSTD, "zstandard")):
             for act in (compress, lambda body, kind: decompress(body, kind.sys_flag)):
                 error = self.assertRaises(OperatorError, act, b"x", kind)
