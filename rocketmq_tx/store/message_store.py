@@ -6,12 +6,12 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
+from rocketmq_tx.store.append_alike import AlikeAppender, AlikeMessages, PlacedAlike
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -19,22 +19,19 @@ from rocketmq_tx.store.derived_files import PENDING_KEYS_MAX, DerivedFiles
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.dispatcher import Dispatcher
-from rocketmq_tx.store.dropped_end import keep_dropped
 from rocketmq_tx.store.expiry import Expiry
 from rocketmq_tx.store.flush import FlushJob, LogFlusher
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.known_damage import KnownDamage
-from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
-from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
+from rocketmq_tx.store.opening import Opening
 from rocketmq_tx.store.pending_keys import PendingKeys
-from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.pull import Puller
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
-from rocketmq_tx.store.recovery import Damage, Recovery, RecoveryReport
+from rocketmq_tx.store.recovery import Damage, RecoveryReport
 from rocketmq_tx.store.segments import OpenFiles
 from rocketmq_tx.store.store_directory import StoreDirectory
 from rocketmq_tx.store.stored_messages import StoredMessages
@@ -49,6 +46,12 @@ def _ignore(sentence: str) -> None:
 
 def _no_clock() -> float:
     return 0.0
+
+
+def _commit_log(config: MessageStoreConfig, files: OpenFiles) -> CommitLog:
+    directories = [path.rstrip("/") for path in config.commit_log_paths]
+    read_only = [path.rstrip("/") for path in config.read_only_commit_log_paths]
+    return CommitLog(files, directories, read_only, config.mapped_file_size_commit_log)
 
 
 class MessageStore(StoredMessages):
@@ -70,14 +73,8 @@ class MessageStore(StoredMessages):
     ) -> None:
         root = config.store_path_root_dir
         files = OpenFiles(disk)
-        log = CommitLog(
-            files,
-            [path.rstrip("/") for path in config.commit_log_paths],
-            [path.rstrip("/") for path in config.read_only_commit_log_paths],
-            config.mapped_file_size_commit_log,
-        )
-        queue_bytes = -(-config.mapped_file_size_consume_queue // QUEUE_ENTRY_BYTES) * QUEUE_ENTRY_BYTES
-        queues = QueueTable(files, f"{root}/consumequeue", queue_bytes)
+        log = _commit_log(config, files)
+        queues = QueueTable(files, f"{root}/consumequeue", config.consume_queue_file_bytes)
         pending_keys = PendingKeys()
         index = MessageIndex(
             files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys
@@ -94,20 +91,36 @@ class MessageStore(StoredMessages):
         derived = DerivedFiles(config, queues, index, pending_keys, checkpointer, refusals)
         super().__init__(config, disk, log, queues, ext, puller, index, deleted, derived.write_index)
         self.derived = derived
-        self.notice = notice
-        self._seconds = seconds
-        self._root = root
+        self._notice = notice
         self._files = files
         self._pending_keys = pending_keys
         self._appender = appender
+        self._alike_appender = AlikeAppender(log, queues, pending_keys, store_host)
         self._multi_dispatch = multi_dispatch
-        self._dispatcher = dispatcher
         self._refusals = refusals
         self._directory = StoreDirectory(disk, root)
         self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
         self._flusher = flusher
         self._raw = RawAppender(log, queues, pending_keys, deleted, dispatcher, flusher, multi_dispatch)
-        self._checkpointer = checkpointer
+        self._opening = Opening(
+            config,
+            disk,
+            self._directory,
+            files,
+            log,
+            queues,
+            index,
+            pending_keys,
+            deleted,
+            self._damage,
+            dispatcher,
+            multi_dispatch,
+            flusher,
+            checkpointer,
+            derived,
+            notice,
+            seconds,
+        )
         self.expiry = Expiry(disk, log, queues, index, flusher)
 
     # -- opening and closing -------------------------------------------------------------------------------
@@ -120,65 +133,13 @@ class MessageStore(StoredMessages):
         """
         self._directory.take()
         try:
-            report = self._recover(now_ms)
+            report = self._opening.recover(now_ms)
             self._directory.mark_open()
         except BaseException:
             self._directory.let_go()
             raise
-        for warning in report.warnings:
-            self.notice(warning)
         del self._refusals["open"]
         return report
-
-    def _recover(self, now_ms: int) -> RecoveryReport:
-        disk, config, log = self._disk, self.config, self._log
-        checkpoint = self._checkpointer.read()
-        # Whoever stops in order makes a checkpoint: without one, somebody has removed the file `abort`.
-        clean = self._directory.was_left_in_order and checkpoint.times.commit_log_ms > 0
-        self._deleted.load()
-        configured = log.segment_size
-        log.load()
-        progress = OpeningProgress(self.notice, self._seconds)
-        broken = self._queues.load(lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count))
-        recovery = Recovery(
-            log,
-            self._queues,
-            self._index if config.message_index_enable else None,
-            self._dispatcher,
-            PlainRecords(self._queues, self._pending_keys, self._deleted, self._multi_dispatch),
-            self._deleted,
-            checkpoint,
-            clean,
-            config.check_crc_on_recover,
-            lambda: self._write_if_there_is_room(now_ms),
-            lambda end: keep_dropped(disk, log, f"{self._root}/cut", end),
-            bool(broken),
-            progress,
-        )
-        report = recovery.run()
-        self._damage.found(report.damage, log.min_offset)
-        self._multi_dispatch.take_arrived()
-        if log.segment_size != configured:
-            report.warnings.append(
-                f"the commit log has segments of {log.segment_size} bytes and keeps them; "
-                f"mappedFileSizeCommitLog={configured} is for a new one"
-            )
-        self.derived.start_at(log.written_to)
-        if recovery.flushed_to < log.written_to:
-            # A process that was killed has left writes that nobody has synced.
-            log.sync_from(recovery.flushed_to)
-        self._flusher.start_at(log.written_to)
-        if report.records_walked:
-            try:
-                self.derived.save_checkpoint(now_ms)
-            except StoreUnavailable as error:
-                report.warnings.append(f"no checkpoint is made until there is room: {error}")
-        return report
-
-    def _write_if_there_is_room(self, now_ms: int) -> None:
-        """A full disk is no reason not to start: what is derived waits in memory, and old messages can go."""
-        with contextlib.suppress(StoreUnavailable):
-            self.derived.write_all(now_ms)
 
     def close(self, now_ms: int) -> None:
         """Writes and syncs everything, so that the next start has nothing to recover; lets the lock go.
@@ -307,34 +268,11 @@ class MessageStore(StoredMessages):
         then, and start again.
         """
         self.refuse("cut", "the end of the log is being cut")
-        self.drop_unfinished()
-        boundary = boundary_at(self._log, offset)
-        if boundary.offset != offset:
-            raise StoreError(f"no record ends at {offset}, where the log was to be cut")
-        self.derived.save_checkpoint(now_ms)
-        # Whatever happens now, queues and index have all messages that are older than this.
-        self._checkpointer.claim_times_only(boundary.last_store_timestamp)
-        self._deleted.cut_to(offset)
-        self._damage.cut_to(offset)
-        self._log.set_end(offset)
-        self._log.sync_from(offset)
-        self._forget_all()
-        report = self._recover(now_ms)
-        for warning in report.warnings:
-            self.notice(warning)
+        self._raw.drop_unfinished()
+        report = self._opening.cut_tail(offset, now_ms)
+        self._raw.forget()
         self.accept("cut")
         return report
-
-    def _forget_all(self) -> None:
-        """As before opening: what is in the files counts."""
-        self._pending_keys.clear()
-        self._queues.dirty.clear()
-        self._index.forget()
-        self._raw.forget()
-        self._files.forget_all()
-        if not self._log.segments.starts:
-            self._log.written_to = 0
-        self._log.last_record_at, self._log.last_store_timestamp = -1, 0
 
     def refuse(self, cause: str, sentence: str) -> None:
         """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""
@@ -387,7 +325,7 @@ class MessageStore(StoredMessages):
         self.refuse(
             "flush", f"a flush failed and no message can be promised any more until a restart: {error}"
         )
-        self.notice(f"no more messages are taken: {error}")
+        self._notice(f"no more messages are taken: {error}")
 
     # -- the disk ------------------------------------------------------------------------------------------
 
@@ -405,7 +343,7 @@ class MessageStore(StoredMessages):
         if path is not None and "removed" not in self._refusals and self._disk.file_size(path) is None:
             sentence = f"{path} was removed under this broker; no message is taken until it is started again"
             self.refuse("removed", sentence)
-            self.notice(sentence)
+            self._notice(sentence)
 
     def avoid_directories(self, full: frozenset[str]) -> None:
         """The commit log gets no new file in these while others have room."""
