@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
-from rocketmq_tx.store.append_alike import AlikeAppender, AlikeMessages, PlacedAlike
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -95,7 +94,6 @@ class MessageStore(StoredMessages):
         self._files = files
         self._pending_keys = pending_keys
         self._appender = appender
-        self._alike_appender = AlikeAppender(log, queues, pending_keys, store_host)
         self._multi_dispatch = multi_dispatch
         self._refusals = refusals
         self._directory = StoreDirectory(disk, root)
