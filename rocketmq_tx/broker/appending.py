@@ -144,17 +144,17 @@ class Appending:
         commit_log_offset, size, _ = placed[-1]
         end = commit_log_offset + size
         if self._config.broker_role is not BrokerRole.SYNC_MASTER and not self.everybody_waits:
-            return self._flushed(end)
+            return self._flushed(end, len(placed))
         if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
             return self._replicas.acknowledged(end)
-        on_disk = self._flushed(end)
+        on_disk = self._flushed(end, len(placed))
         on_slave = self._replicas.acknowledged(end)
         return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))
 
-    def _flushed(self, end: int) -> Deferred[ResponseCode]:
+    def _flushed(self, end: int, messages: int) -> Deferred[ResponseCode]:
         if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
             return succeed(ResponseCode.SUCCESS)
-        waiting = self._flushes.durable(end, self._config.sync_flush_timeout / 1000)
+        waiting = self._flushes.durable(end, self._config.sync_flush_timeout / 1000, messages)
         return waiting.addCallbacks(lambda _: ResponseCode.SUCCESS, _flush_failed)
 
 

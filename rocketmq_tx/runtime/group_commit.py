@@ -1,10 +1,15 @@
 """Group commit: one fdatasync serves everybody who waits, in a thread of its own.
 
-Waiters are collected while a flush runs; a flush covers only what was appended before it began. One flush
-at a time makes a message wait for the rest of the running one, so on a slow disk a second is started once
-the first is older than `second_after_s` (measured: +35-45 % at 2 ms a flush, but -10 to -25 % on a disk
-that takes 0.1 ms). Each of them hears by itself of a failed write (`store.flush`); still the store counts a
-flush only when all begun before it have succeeded, and the watermark follows what the store says.
+Waiters are collected while a flush runs; a flush covers only what was appended before it began. Senders
+who wait for their answers send again as soon as they have them: a flush that began with the first of those
+messages would leave the others to the next one, each of them waiting for two. So as many messages are
+awaited as were just answered: while each turn of the reactor brings some, and for a quarter of what a flush
+takes at most (measured: `docs/performance.md`). A lonely sender waits for nobody.
+
+Who comes later would wait for the rest of a running flush, so on a slow disk a second is started once the
+first is older than `second_after_s` (measured: +35-45 % at 2 ms a flush, but -10 to -25 % on a disk that
+takes 0.1 ms). Each of them hears by itself of a failed write (`store.flush`); still the store counts a flush
+only when all begun before it have succeeded, and the watermark follows what the store says.
 
 After a flush has failed, nothing is ever acknowledged again by this process: the kernel may have marked the
 lost pages clean, and a later fdatasync would succeed without them (fault 10).
@@ -12,6 +17,7 @@ lost pages clean, and a later fdatasync would succeed without them (fault 10).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +31,12 @@ from rocketmq_tx.runtime.watermark import Watermark
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+TURNS_MAX_S = 0.001
+"""Turns that bring messages may take so long, however fast the disk is: handling them takes longer then."""
+TIMER_S = 0.001
+"""The reactor's timers are no finer: what is less is not waited for."""
 
 
 class Flush(Protocol):
@@ -76,14 +88,26 @@ class GroupCommit:
         self._wanted = 0
         self._covered = watermark.value
         self._timer: IDelayedCall | None = None
+        self._answering = False
+        self._here = 0  # messages that wait and that no flush covers
+        self._expected = 0  # those, and the ones that their senders will send now
+        self._under_way: deque[tuple[int, int]] = deque()  # by flush: up to where, for how many messages
+        self._usual_s = 0.0
+        self._gathering_since_s: float | None = None
+        self._seen = 0
         self._wait_for_idle: list[Deferred[None]] = []
 
-    def durable(self, offset: int, timeout_s: float) -> Deferred[None]:
-        """Fires when the log is on disk up to `offset`; fails with FlushTimeout, or the disk's StoreError."""
+    def durable(self, offset: int, timeout_s: float, messages: int = 1) -> Deferred[None]:
+        """Fires when the log is on disk up to `offset`; fails with FlushTimeout, or the disk's StoreError.
+
+        `messages` is how many are answered then.
+        """
         if self.failure is not None:
             return self._watermark.refuse(self.failure)
         waiting = self._watermark.wait(offset, timeout_s)
         if not waiting.called:
+            if offset > self._covered:
+                self._here += messages
             self.flush(offset)
         return waiting
 
@@ -115,6 +139,7 @@ class GroupCommit:
         self._watermark.set_back(self._store.flushed_to)
         self._watermark.advance(self._store.flushed_to)  # as after a start, nobody has told it that far
         self._wanted = self._covered = self._store.flushed_to
+        self._forget_expected()
 
     def _tell_idle(self) -> None:
         if not self._started_s:
@@ -124,37 +149,77 @@ class GroupCommit:
 
     def stop(self) -> None:
         """No further flush begins; threads that hang are abandoned, who still waits is refused."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self.failure is None:
             self.failure = StoreError("the store is closing: the message may not have reached the disk")
         self._watermark.fail_all(self.failure)
         for runner in self._runners:
             runner.abandon()
 
+    # -- when to begin ---------------------------------------------------------------------------------------
+
     def _begin_or_delay(self) -> None:
-        if self.failure is not None or self._wanted <= self._covered or not self._free:
+        if self._answering or self.failure is not None or self._wanted <= self._covered or not self._free:
             return
         if self._started_s:
             age_s = self._reactor.seconds() - max(self._started_s.values())
             if age_s < self._second_after_s:
-                if self._timer is None:
-                    self._timer = self._reactor.callLater(self._second_after_s - age_s, self._delayed)
+                self._again_after(self._second_after_s - age_s)
                 return
+        if self._here < self._expected and self._gather():
+            return
         self._begin()
+
+    def _gather(self) -> bool:
+        """Whether to wait for more messages; then it is looked at again, in the next turn or later."""
+        if self._timer is not None:
+            return True
+        now_s = self._reactor.seconds()
+        if self._gathering_since_s is None:
+            self._gathering_since_s, self._seen = now_s, 0
+            self._again_after(0)
+            return True
+        gathered_s = now_s - self._gathering_since_s
+        left_s = self._usual_s / 4 - gathered_s
+        if self._here > self._seen and (left_s > 0 or gathered_s < TURNS_MAX_S):
+            self._seen = self._here
+            self._again_after(0)
+        elif left_s >= TIMER_S:
+            self._again_after(left_s)
+        else:
+            return False
+        return True
+
+    def _again_after(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = self._reactor.callLater(seconds, self._delayed)
 
     def _delayed(self) -> None:
         self._timer = None
         self._begin_or_delay()
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _forget_expected(self) -> None:
+        self._here = self._expected = 0
+        self._gathering_since_s = None
+
+    # -- a flush ---------------------------------------------------------------------------------------------
+
     def _begin(self) -> None:
+        self._stop_timer()
+        messages = self._here
+        self._forget_expected()
         job = self._store.begin_flush()
         if job is None:  # all is on disk: somebody else flushed, a roll or a close
             self._covered = self._wanted
             self._watermark.advance(self._store.flushed_to)
             return
         self._covered = self._wanted
+        self._under_way.append((self._covered, messages))
         self.flushes += 1
         number = self.flushes
         runner = self._free.pop()
@@ -166,7 +231,8 @@ class GroupCommit:
         running.addCallback(lambda _: self._tell_idle())
 
     def _ended(self, result: object, number: int, runner: Runner) -> object:
-        del self._started_s[number]
+        took_s = self._reactor.seconds() - self._started_s.pop(number)
+        self._usual_s = min(took_s, 2 * self._usual_s + TIMER_S)  # one that hangs is no rule
         self._free.append(runner)
         return result
 
@@ -174,9 +240,17 @@ class GroupCommit:
         if self.failure is not None:
             return  # an overlapping flush failed: nothing is acknowledged any more, whatever this one says
         self._store.finish_flush(job)  # raises StoreError when the job, or one before it, failed
-        # the next flush first: the disk works while the waiters' answers are written
+        flushed_to, answered = self._store.flushed_to, 0
+        while self._under_way and self._under_way[0][0] <= flushed_to:
+            answered += self._under_way.popleft()[1]
+        self._expected = max(self._expected, self._here) + answered
+        self._answering = True  # who sends again at once is one of them
+        try:
+            self._watermark.advance(flushed_to)
+        finally:
+            self._answering = False
+        self._stop_timer()  # it may have been set for the age of the flush that has ended
         self._begin_or_delay()
-        self._watermark.advance(self._store.flushed_to)
 
     def _failed(self, failure: Failure) -> None:
         if self.failure is not None:

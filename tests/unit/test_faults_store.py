@@ -176,6 +176,7 @@ class SlowSyncTests(FlushCase):
         for one in waiting:
             self.assertNoResult(one)
         self.flush_ends()
+        self.clock.advance(0)  # the next one begins in the next turn
         self.flush_ends()
         for one in waiting:
             self.assertEqual(self.successResultOf(one), ResponseCode.SUCCESS)
@@ -240,6 +241,7 @@ class BlockedTests(FlushCase):
         self.assertEqual(self.successResultOf(waiting), ResponseCode.FLUSH_DISK_TIMEOUT)
         self.assertNoResult(later)
         self.flush_ends()
+        self.clock.advance(0)
         self.flush_ends()
         self.assertEqual(self.successResultOf(later), ResponseCode.SUCCESS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
@@ -56,9 +58,22 @@ class Hands:
         self.abandoned = True
 
 
-class GroupCommitTests(SynchronousTestCase):
+class Turns(Clock):
+    """A clock that can do what a reactor does in one turn: calls that are asked for meanwhile come later."""
+
+    def turn(self, seconds: float) -> None:
+        self.rightNow += seconds
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            self.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
+
+class _Parts(SynchronousTestCase):
+    """Group commit over a log, threads and a clock that the test moves."""
+
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = Turns()
         self.log = Log()
         self.mark = Watermark(self.clock)
         self.hands = [Hands(), Hands()]
@@ -70,10 +85,21 @@ class GroupCommitTests(SynchronousTestCase):
     def running(self) -> list[Deferred]:
         return [call for hands in self.hands for call in hands.calls if not call.called]
 
-    def append(self, size: int, timeout_s: float = 5) -> Deferred:
+    def append(self, size: int, timeout_s: float = 5, messages: int = 1) -> Deferred:
         self.log.written_to += size
-        return self.commit.durable(self.log.written_to, timeout_s)
+        return self.commit.durable(self.log.written_to, timeout_s, messages)
 
+    def flush_of(self, messages: int, took_s: float = 0.0) -> None:
+        """A flush that answers so many messages has just ended."""
+        wait = self.append(10, 1000, messages)
+        while not self.running():
+            self.clock.advance(0.001)
+        self.clock.advance(took_s)
+        self.running()[0].callback(None)
+        self.successResultOf(wait)
+
+
+class GroupCommitTests(_Parts):
     def test_what_a_cut_has_left_is_on_disk_though_nobody_has_flushed_since_the_start(self) -> None:
         self.log.written_to = self.log.handed_out_to = self.log.flushed_to = 70  # of 100 before the cut
         self.commit.log_was_cut()
@@ -91,6 +117,7 @@ class GroupCommitTests(SynchronousTestCase):
         first = self.append(100)
         others = [self.append(10) for _ in range(50)]
         self.running()[0].callback(None)
+        self.clock.advance(0)
         self.successResultOf(first)
         for other in others:
             self.assertNoResult(other)
@@ -110,6 +137,7 @@ class GroupCommitTests(SynchronousTestCase):
         self.assertEqual(len(self.running()), 2)
         for call in self.running():
             call.callback(None)
+        self.clock.advance(0)
         self.successResultOf(second)
         self.running()[0].callback(None)
         self.successResultOf(third)
@@ -148,6 +176,7 @@ class GroupCommitTests(SynchronousTestCase):
             self.running()[0].callback(None)
         self.successResultOf(second)
         third = self.append(1)
+        self.clock.advance(0)
         self.running()[0].callback(None)
         self.successResultOf(third)
 
@@ -171,6 +200,129 @@ class GroupCommitTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.running()[0].callback(None)
         self.assertEqual(self.mark.value, 0)
+
+
+class GatheringTests(_Parts):
+    """Senders who wait for their answers send again at once: the next flush is for all of them."""
+
+    def test_a_flush_begins_with_the_last_of_those_who_were_answered_together(self) -> None:
+        self.flush_of(4)
+        for _ in range(3):
+            self.append(10)
+            self.assertEqual(self.running(), [])
+        self.append(10)
+        self.assertEqual(len(self.running()), 1)
+        self.assertEqual(self.log.handed_out_to, self.log.written_to)
+
+    def test_a_lonely_sender_never_waits_for_others(self) -> None:
+        for _ in range(3):
+            self.flush_of(1, took_s=0.02)
+            wait = self.append(10)
+            self.assertEqual(len(self.running()), 1)
+            self.running()[0].callback(None)
+            self.successResultOf(wait)
+
+    def test_messages_are_counted_and_not_the_runs_in_which_they_came(self) -> None:
+        wait = self.append(640, messages=64)
+        self.running()[0].callback(None)
+        self.successResultOf(wait)
+        self.append(630, messages=63)
+        self.assertEqual(self.running(), [])
+        self.append(10)
+        self.assertEqual(len(self.running()), 1)
+
+    def test_on_a_fast_disk_the_first_turn_that_brings_nobody_ends_the_wait_for_others(self) -> None:
+        self.flush_of(3, took_s=0.0001)
+        self.append(10)
+        self.clock.advance(0)
+        self.assertEqual(len(self.running()), 1)
+
+    def test_on_a_slow_disk_others_are_awaited_for_a_quarter_of_a_flush_and_no_longer(self) -> None:
+        for _ in range(5):
+            self.flush_of(3, took_s=0.02)
+        self.append(10)
+        self.clock.advance(0)
+        self.clock.advance(0.0049)
+        self.assertEqual(self.running(), [])
+        self.append(10)
+        self.assertEqual(self.running(), [])
+        self.clock.advance(0.0002)
+        self.assertEqual(len(self.running()), 1)
+        self.assertEqual(self.log.handed_out_to, self.log.written_to)
+
+    def test_one_flush_that_hangs_makes_nobody_wait_for_long(self) -> None:
+        self.flush_of(3, took_s=0.0001)
+        self.flush_of(3, took_s=60)
+        self.append(10)
+        self.clock.advance(0.001)
+        self.assertEqual(len(self.running()), 1)
+
+    def test_turns_that_bring_messages_put_a_flush_off_for_a_millisecond(self) -> None:
+        self.flush_of(100)
+        turns = 0
+        while not self.running():
+            turns += 1
+            self.append(10)
+            self.clock.turn(0.0001)
+        self.assertIn(turns, range(9, 13))
+
+    def test_who_is_left_over_is_awaited_no_more(self) -> None:
+        self.flush_of(3)
+        self.append(10)
+        self.clock.advance(0)
+        self.running()[0].callback(None)
+        wait = self.append(10)
+        self.assertEqual(len(self.running()), 1)
+        self.running()[0].callback(None)
+        self.successResultOf(wait)
+
+    def test_those_who_send_again_while_they_are_answered_share_a_flush(self) -> None:
+        again: list[Deferred] = []
+        for _ in range(3):
+            self.append(10).addCallback(lambda _: again.append(self.append(10)))
+        self.running()[0].callback(None)
+        self.clock.advance(0)
+        self.running()[0].callback(None)  # of the two who came while the first was flushed, and the first
+        for _ in range(3):
+            self.clock.advance(0)
+            for call in self.running():
+                call.callback(None)
+        self.assertEqual(len(again), 3)
+        for wait in again:
+            self.successResultOf(wait)
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("append"), st.integers(1, 5)),
+                st.tuples(st.just("end"), st.integers(0, 1)),
+                st.tuples(st.just("time"), st.sampled_from([0, 0.0001, 0.001, 0.003, 0.02])),
+            ),
+            max_size=60,
+        )
+    )
+    def test_only_what_a_flush_found_is_acknowledged_and_nobody_is_forgotten(self, steps) -> None:
+        self.setUp()
+        waits: list[tuple[int, Deferred]] = []
+
+        def acknowledged(_: object, offset: int) -> None:
+            self.assertLessEqual(offset, self.log.flushed_to)
+
+        for step, value in steps:
+            if step == "append":
+                wait = self.append(value, 1000, value)
+                waits.append((self.log.written_to, wait.addCallback(acknowledged, self.log.written_to)))
+            elif step == "time":
+                self.clock.advance(value)
+            elif self.running():
+                self.running()[value % len(self.running())].callback(None)
+        for _ in range(100):
+            self.clock.advance(0.01)
+            for call in self.running():
+                call.callback(None)
+        for _, wait in waits:
+            self.successResultOf(wait)
+        self.assertEqual(self.running(), [])
 
 
 class ThreadTests(TestCase):
