@@ -1,22 +1,27 @@
-"""How a configuration key is declared: `key(...)` makes an attrs field that carries everything about it.
+"""How a configuration key is declared: `key(...)` carries everything about it, `settings` makes the class.
 
-The settings classes of this package hold one field per key. The parser, the print-outs, the dump for
-GET_BROKER_CONFIG, the permission to change a key at run time and docs/configuration.md all walk over
-these fields, so a key is written down once.
+    class Flushing(Keys):
+        __slots__ = ()
+        sync_flush_timeout: int = key("syncFlushTimeout", 5000, "After so long ...", unit="ms", low=1)
+
+    @settings
+    class MessageStoreConfig(Flushing, StoreReading):
+        max_message_size: int = key("maxMessageSize", 4194304, "Longest body of a message.", unit="bytes")
+
+The parser, the print-outs, the dump for GET_BROKER_CONFIG, the permission to change a key at run time and
+docs/configuration.md all walk over these declarations, so a key is written down once.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import attrs
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from rocketmq_tx.config.host_facts import HostFacts
 from rocketmq_tx.config.values import ValueType, WholeNumber, value_type_of
 
-_METADATA = "rocketmq_tx.config"
+_Settings = TypeVar("_Settings", bound="Keys")
 
 # Units in which a negative number makes no sense.
 _UNSIGNED_UNITS = frozenset({"ms", "s", "bytes", "hours", "percent", "bits", "4 KiB pages"})
@@ -41,8 +46,7 @@ LIVE, RESTART = Runtime.LIVE, Runtime.RESTART
 APACHE, PROPERTY, OURS = Origin.APACHE, Origin.PROPERTY, Origin.OURS
 
 
-@attrs.frozen
-class ConfigKey:
+class ConfigKey(NamedTuple):
     """Everything about one key. `name` is what files and requests say, `attribute` what Python says."""
 
     name: str
@@ -95,33 +99,64 @@ def key(
     default_text: str | None = None,
     secret: bool = False,
 ) -> Any:
-    """Declares a key as an attrs field. The type follows from the default unless it is given."""
+    """Declares a key. The type follows from the default unless it is given."""
     if type is None:
         type = value_type_of(default)
         if isinstance(type, WholeNumber):
             if low is None and unit in _UNSIGNED_UNITS:
                 low = 0
             type = WholeNumber(low, high, long)
-    declaration = {
-        "name": name,
-        "type": type,
-        "default": default,
-        "doc": doc,
-        "unit": unit,
-        "important": important,
-        "runtime": runtime,
-        "aliases": aliases,
-        "origin": origin,
-        "no_effect": no_effect,
-        "refused": refused,
-        "from_host": from_host,
-        "default_text": default_text,
-        "secret": secret,
-    }
-    return attrs.field(default=default, metadata={_METADATA: declaration})
+    return ConfigKey(
+        name=name,
+        attribute="",
+        type=type,
+        default=default,
+        doc=doc,
+        unit=unit,
+        important=important,
+        runtime=runtime,
+        aliases=aliases,
+        origin=origin,
+        no_effect=no_effect,
+        refused=refused,
+        from_host=from_host,
+        default_text=default_text,
+        secret=secret,
+    )
 
 
-def keys_of(settings_class: type) -> Iterator[ConfigKey]:
-    """The keys of a settings class, in the order of their declaration."""
-    for field in attrs.fields(settings_class):
-        yield ConfigKey(attribute=field.name, **field.metadata[_METADATA])
+class Keys:
+    """An attribute for each key. Keys of one subject have a class of their own, which settings inherit."""
+
+    __slots__ = ()
+
+    #: Every key: those of the bases, then the class's own, as they are declared.
+    KEYS: ClassVar[tuple[ConfigKey, ...]] = ()
+
+    def __init__(self, **given: Any) -> None:
+        """Takes values by attribute; what is not given has its default."""
+        for key in self.KEYS:
+            setattr(self, key.attribute, given.pop(key.attribute, key.default))
+        if given:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(given)}")
+
+
+def settings(cls: type[_Settings]) -> type[_Settings]:
+    """Makes a class of keys one of settings: with slots, so that no other name can be set by mistake."""
+    keys = [
+        value._replace(attribute=name)
+        for part in (*cls.__bases__, cls)
+        for name, value in vars(part).items()
+        if isinstance(value, ConfigKey)
+    ]
+    attributes = [key.attribute for key in keys]
+    left_out = {*attributes, "__dict__", "__weakref__"}
+    namespace = {name: value for name, value in vars(cls).items() if name not in left_out}
+    namespace |= {"__slots__": tuple(attributes), "KEYS": tuple(keys)}
+    made: type[_Settings] = type(cls.__name__, cls.__bases__, namespace)
+    return made
+
+
+def keys_of(settings_class: type[Keys]) -> tuple[ConfigKey, ...]:
+    """The keys of a settings class, those of one subject after those of another."""
+    return settings_class.KEYS

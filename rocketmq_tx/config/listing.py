@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rocketmq_tx.config.keys import APACHE, ConfigKey
+from rocketmq_tx.config.keys import APACHE, ConfigKey, keys_of
+from rocketmq_tx.config.print_order import PLACE
 from rocketmq_tx.config.remoting import TlsConfig
 from rocketmq_tx.config.settings import Settings
 
@@ -38,9 +39,11 @@ def dump(settings: Settings) -> str:
 
 
 def _ordered(settings: Settings) -> Iterator[tuple[Any, ConfigKey]]:
-    declared = list(settings.declared())
-    yield from (pair for pair in declared if pair[1].origin is APACHE)
-    yield from (pair for pair in declared if pair[1].origin is not APACHE)
+    for part in settings.parts:
+        apaches = [key for key in keys_of(type(part)) if key.origin is APACHE]
+        for key in sorted(apaches, key=lambda key: PLACE.get(key.name, 0)):
+            yield part, key
+    yield from (pair for pair in settings.declared() if pair[1].origin is not APACHE)
 
 
 def _shown(part: Any, key: ConfigKey) -> str:

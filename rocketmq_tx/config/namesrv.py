@@ -5,13 +5,11 @@ Names, defaults and meanings: `spec/config.yaml`, section namesrv_config (Apache
 
 from __future__ import annotations
 
-import attrs
-
-from rocketmq_tx.config.keys import LIVE, key
+from rocketmq_tx.config.keys import LIVE, Keys, key, settings
 
 
-@attrs.define
-class NamesrvConfig:
+@settings
+class NamesrvConfig(Keys):
     """Settings of a NameServer."""
 
     rocketmq_home: str | None = key(

@@ -6,10 +6,8 @@ and system_properties_remoting (Apache's classes NettyServerConfig, NettyClientC
 
 from __future__ import annotations
 
-import attrs
-
-from rocketmq_tx.config.broker import NO_POOLS
-from rocketmq_tx.config.keys import LIVE, OURS, PROPERTY, key
+from rocketmq_tx.config.broker_idle import NO_POOLS
+from rocketmq_tx.config.keys import LIVE, OURS, PROPERTY, Keys, key, settings
 from rocketmq_tx.config.values import Host, SerializeType, TlsMode
 
 NO_SEMAPHORES = "calls in flight are bounded by memory, not by number"
@@ -18,8 +16,8 @@ NO_TLS = "this version speaks no TLS"
 USE_A_PROXY = f"{NO_TLS} and would talk in the clear; remove the key and put a TLS proxy in front"
 
 
-@attrs.define
-class NettyServerConfig:
+@settings
+class NettyServerConfig(Keys):
     """Settings of a listening port, of a broker or of a NameServer."""
 
     listen_port: int = key(
@@ -136,8 +134,8 @@ class NettyServerConfig:
     )
 
 
-@attrs.define
-class NettyClientConfig:
+@settings
+class NettyClientConfig(Keys):
     """Settings of calls to other processes: a broker's to its NameServers and to its master."""
 
     client_worker_threads: int = key(
@@ -233,7 +231,7 @@ class NettyClientConfig:
         unit="bytes",
         aliases=("com.rocketmq.remoting.write.buffer.low.water.mark",),
     )
-    serialize_type: SerializeType = key(  # noqa: RUF009
+    serialize_type: SerializeType = key(
         "rocketmq.serialize.type",
         SerializeType.JSON,
         "How the headers of our own requests are written; answers follow the request.",
@@ -242,11 +240,11 @@ class NettyClientConfig:
     )
 
 
-@attrs.define
-class TlsConfig:
+@settings
+class TlsConfig(Keys):
     """Settings of TLS. Apache takes them from system properties and from a file of their own."""
 
-    mode: TlsMode = key(  # noqa: RUF009
+    mode: TlsMode = key(
         "tls.server.mode",
         TlsMode.PERMISSIVE,
         "disabled refuses TLS, permissive takes both, enforcing refuses plain connections.",
