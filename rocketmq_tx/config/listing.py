@@ -7,8 +7,8 @@ from typing import Any
 
 from rocketmq_tx.config.keys import APACHE, ConfigKey, keys_of
 from rocketmq_tx.config.print_order import PLACE
-from rocketmq_tx.config.remoting import TlsConfig
 from rocketmq_tx.config.settings import Settings
+from rocketmq_tx.config.tls import TlsConfig
 
 _HIDDEN = "(hidden)"
 

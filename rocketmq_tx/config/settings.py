@@ -21,8 +21,9 @@ from rocketmq_tx.config.given import Source, entries_of, nearest_name, parse_val
 from rocketmq_tx.config.host_facts import HostFacts
 from rocketmq_tx.config.keys import ConfigKey, keys_of
 from rocketmq_tx.config.namesrv import NamesrvConfig
-from rocketmq_tx.config.remoting import USE_A_PROXY, NettyClientConfig, NettyServerConfig, TlsConfig
+from rocketmq_tx.config.remoting import NettyClientConfig, NettyServerConfig
 from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.tls import USE_A_PROXY, TlsConfig
 from rocketmq_tx.config.values import BrokerRole, TlsMode
 from rocketmq_tx.errors import ConfigError
 

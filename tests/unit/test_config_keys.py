@@ -11,8 +11,9 @@ from rocketmq_tx.config import elsewhere
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.config.keys import APACHE, LIVE, keys_of
 from rocketmq_tx.config.namesrv import NamesrvConfig
-from rocketmq_tx.config.remoting import NettyClientConfig, NettyServerConfig, TlsConfig
+from rocketmq_tx.config.remoting import NettyClientConfig, NettyServerConfig
 from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.tls import TlsConfig
 
 CLASSES = (BrokerConfig, NettyServerConfig, NettyClientConfig, MessageStoreConfig, NamesrvConfig, TlsConfig)
 
