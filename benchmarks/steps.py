@@ -99,7 +99,7 @@ def pulls(case: str, bench: Bench) -> None:
     say("of it, checks", lambda: rules.admit(header, *peer.address))
     say("of it, store", lambda: general.read(header, offset, admission, may_block=False))
     say("of that, reading queue entries", lambda: queue.read(offset, 32, may_block=False))
-    say("of that, reading records", lambda: store._puller._read_close(starts, sizes, may_block=False))
+    say("of that, reading records", lambda: store._puller._records.close(starts, sizes, may_block=False))
     say("of it, the answer", lambda: general.encoded(header, SerializeType.JSON, 7, outcome, result, 0))
 
 

@@ -240,19 +240,12 @@ class PullHandler:
         took_ms: int,
     ) -> Pieces:
         """The answer as bytes, and counted; `took_ms` is how long the disk was waited for."""
-        traffic = self.traffic
         body, count = result.body, result.count
         size_bytes = len(body)
         if count:
-            traffic.found += 1
-            traffic.messages += count
-            traffic.bytes += size_bytes
-            if self._statistics is not None:
-                self._statistics.got(
-                    header.topic, header.queue_id, header.consumer_group, count, size_bytes, took_ms
-                )
+            self.count_found(header, 1, count, size_bytes, took_ms)
         else:
-            traffic.missed += 1
+            self.traffic.missed += 1
         code, remark, suggested_broker_id = outcome
         head = self._answers.head(
             serialize,
@@ -266,6 +259,19 @@ class PullHandler:
             size_bytes,
         )
         return head, body
+
+    def count_found(
+        self, header: PullMessageRequestHeader, pulls: int, messages: int, size_bytes: int, took_ms: int
+    ) -> None:
+        """Counts pulls of one consumer from one queue that got messages."""
+        traffic = self.traffic
+        traffic.found += pulls
+        traffic.messages += messages
+        traffic.bytes += size_bytes
+        if self._statistics is not None:
+            self._statistics.got(
+                header.topic, header.queue_id, header.consumer_group, messages, size_bytes, took_ms, pulls
+            )
 
     def role(self) -> ReaderRole:
         """This broker's place in its set, which may change."""

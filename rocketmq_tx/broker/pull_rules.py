@@ -185,6 +185,14 @@ def response_code(status: GetStatus, queue_offset: int) -> ResponseCode:
     return _CODES[status]
 
 
+def suggested_broker_id(result: GetResult, admission: Admission, reader: ReaderRole) -> int:
+    """Whom to ask next: a slave may serve what left this machine's memory long ago."""
+    if not reader.slave_read_enable:
+        return 0
+    group = admission.group
+    return group.which_broker_when_consume_slowly if result.suggest_slave else group.broker_id
+
+
 def conclude(
     result: GetResult, asked_offset: int, tested_to: int, admission: Admission, reader: ReaderRole
 ) -> Outcome:
@@ -193,18 +201,15 @@ def conclude(
     The two differ after non-matching messages passed a held pull: nothing new then still means progress,
     so the consumer is told to go on behind them instead of asking for them again.
     """
-    group = admission.group
     status = result.status
-    suggested = 0
-    if reader.slave_read_enable:  # a slave may serve what left this machine's memory long ago
-        suggested = group.which_broker_when_consume_slowly if result.suggest_slave else group.broker_id
+    suggested = suggested_broker_id(result, admission, reader)
     if status is GetStatus.FOUND:
         return _FOUND if not suggested else _FOUND._replace(suggested_broker_id=suggested)
     code = response_code(status, tested_to)
     if code is ResponseCode.PULL_NOT_FOUND and tested_to != asked_offset:
         return Outcome(ResponseCode.PULL_RETRY_IMMEDIATELY, GetStatus.NO_MATCHED_MESSAGE.name, suggested)
     if code is ResponseCode.PULL_OFFSET_MOVED and not reader.corrects_offsets:
-        return Outcome(ResponseCode.PULL_RETRY_IMMEDIATELY, status.name, group.broker_id)
+        return Outcome(ResponseCode.PULL_RETRY_IMMEDIATELY, status.name, admission.group.broker_id)
     return Outcome(code, status.name, suggested)
 
 

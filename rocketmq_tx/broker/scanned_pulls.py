@@ -7,23 +7,29 @@ answers.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker import pull_rules
 from rocketmq_tx.errors import PeerError, StoreError
-from rocketmq_tx.protocol.codes import SerializeType
+from rocketmq_tx.protocol.answers import PullAnswers
 from rocketmq_tx.protocol.decoder import SCANNED_PULL
 from rocketmq_tx.protocol.pull_scan import as_frame
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.pull import GetStatus
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.pull_handler import Pieces, PullHandler
-    from rocketmq_tx.broker.pull_rules import PullRules
-    from rocketmq_tx.protocol.pull_scan import ScannedPull
+    from collections.abc import Iterable
+
+    from rocketmq_tx.broker.pull_handler import PullHandler
+    from rocketmq_tx.broker.pull_rules import Admission, PullRules
+    from rocketmq_tx.protocol.pull_scan import PullRoute, ScannedPull
     from rocketmq_tx.remoting.peer import Peer
+
+_route = itemgetter(0)
 
 
 class ScannedPulls:
@@ -32,27 +38,55 @@ class ScannedPulls:
     def __init__(self, rules: PullRules, general: PullHandler) -> None:
         self._rules = rules
         self._general = general
+        self._found_head = PullAnswers().found
 
     @serves_runs(SCANNED_PULL)
     def pull_scanned(self, peer: Peer, run: list[ScannedPull]) -> list[bytes | Deferred[bytes]]:
         answers: list[bytes | Deferred[bytes]] = []
-        for scanned in run:
-            answers += self._found(peer, scanned) or self._general.pull_all(peer, [as_frame(scanned)])
+        for route, pulls in groupby(run, _route):
+            self._pull(peer, route, pulls, answers)
         return answers
 
-    def _found(self, peer: Peer, scanned: ScannedPull) -> Pieces | None:
-        """The answer with messages; None where there is anything else to say."""
-        route, queue_offset, commit_offset, opaque = scanned
-        header = route.header
-        general = self._general
+    def _pull(
+        self,
+        peer: Peer,
+        route: PullRoute,
+        pulls: Iterable[ScannedPull],
+        answers: list[bytes | Deferred[bytes]],
+    ) -> None:
+        """Pulls of one consumer from one queue: checked once, since nothing else happens between them."""
+        general, header = self._general, route.header
+        admission: Admission | None = None
         try:
             pull_rules.require_numbers(header)
             admission = self._rules.admit(header, *peer.address)
-            result = general.read(header, queue_offset, admission, may_block=False)
-        except (PeerError, StoreError):
-            return None
-        if result.status is not GetStatus.FOUND:
-            return None
-        general.commit(header, commit_offset)
-        outcome = pull_rules.conclude(result, queue_offset, queue_offset, admission, general.role())
-        return general.encoded(header, SerializeType.JSON, opaque, outcome, result, 0)
+        except PeerError:
+            pass  # is said the general way
+        role, found_head = general.role(), self._found_head
+        found = messages = size_bytes = 0
+        for scanned in pulls:
+            _, queue_offset, commit_offset, opaque = scanned
+            result = None
+            if admission is not None:
+                try:
+                    result = general.read(header, queue_offset, admission, may_block=False)
+                except StoreError:
+                    pass  # the same
+            if result is None or result.status is not GetStatus.FOUND:
+                answers += general.pull_all(peer, [as_frame(scanned)])
+                continue
+            assert admission is not None
+            general.commit(header, commit_offset)
+            body = result.body
+            found += 1
+            messages += result.count
+            size_bytes += len(body)
+            suggested = pull_rules.suggested_broker_id(result, admission, role)
+            answers += (
+                found_head(
+                    opaque, suggested, result.next_offset, result.min_offset, result.max_offset, len(body)
+                ),
+                body,
+            )
+        if found:
+            general.count_found(header, found, messages, size_bytes, 0)

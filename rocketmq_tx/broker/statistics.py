@@ -170,11 +170,20 @@ class BrokerStatistics:
         tally = self._puts[topic] = Tally((nums, self._broker_puts, size))
         return tally
 
-    def got(self, topic: str, queue_id: int, group: str, count: int, size_bytes: int, took_ms: int) -> None:
-        """A pull was answered with messages."""
+    def got(
+        self,
+        topic: str,
+        queue_id: int,
+        group: str,
+        count: int,
+        size_bytes: int,
+        took_ms: int,
+        pulls: int = 1,
+    ) -> None:
+        """Pulls were answered with messages."""
         tally = self._gets.get((topic, queue_id, group)) or self._new_gets(topic, queue_id, group)
         tally.messages += count
-        tally.calls += 1
+        tally.calls += pulls
         tally.size_bytes += size_bytes
         tally.took_ms += took_ms
 

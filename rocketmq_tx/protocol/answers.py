@@ -88,6 +88,21 @@ class PullAnswers:
 
     def __init__(self) -> None:
         self._templates: dict[tuple[int, str], bytes] = {}
+        self._found = self._template(ResponseCode.SUCCESS, "FOUND")
+
+    def found(
+        self,
+        opaque: int,
+        suggest_which_broker_id: int,
+        next_begin_offset: int,
+        min_offset: int,
+        max_offset: int,
+        body_size: int,
+    ) -> bytes:
+        """The bytes in front of messages, to a pull with a JSON header: the hottest answer."""
+        header = self._found % (suggest_which_broker_id, next_begin_offset, max_offset, min_offset, opaque)
+        size = len(header)
+        return _PREFIX.pack(size + 4 + body_size, size) + header
 
     def head(
         self,

@@ -28,6 +28,7 @@ class ConsumeQueue:
         "_block_from",
         "_files",
         "corrected_for",
+        "files_state",
         "max_offset",
         "min_offset",
         "queue_id",
@@ -45,6 +46,8 @@ class ConsumeQueue:
         self.queue_id = queue_id
         self.topic_field = bytes((len(encoded),)) + encoded
         self._files = SegmentFiles(files, directory, file_size)
+        self.files_state = object()
+        """Another one whenever entries are changed or cut that were written; see `entry_blocks`."""
         self.min_offset = 0
         self.max_offset = 0
         self.corrected_for = 0
@@ -87,6 +90,7 @@ class ConsumeQueue:
         clean end (`tidy`) nothing but zeros can follow a zero. False when entries are missing for certain:
         of the first file, at the beginning of another, or before files behind a clean end.
         """
+        self.files_state = object()
         self.tail = bytearray()
         self.tail_from = self._files.end // QUEUE_ENTRY_BYTES
         first = self._files.first // QUEUE_ENTRY_BYTES
@@ -181,6 +185,7 @@ class ConsumeQueue:
             at = (queue_offset - self.tail_from) * QUEUE_ENTRY_BYTES
             self.tail[at : at + QUEUE_ENTRY_BYTES] = QUEUE_ENTRY.pack(*entry)
         else:
+            self.files_state = object()
             self._files.write(QUEUE_ENTRY.pack(*entry), queue_offset * QUEUE_ENTRY_BYTES)
 
     def log_end(self) -> int:
@@ -211,6 +216,17 @@ class ConsumeQueue:
         in_file = min(wanted, (self.tail_from - queue_offset) * QUEUE_ENTRY_BYTES)
         data = self._files.read(at, in_file, may_block)
         return data if in_file == wanted else data + self.tail[: wanted - in_file]
+
+    def read_written(self, queue_offset: int, count: int, may_block: bool = True) -> bytes | None:
+        """The bytes of just these entries; None unless one file has all of them."""
+        at, size = queue_offset * QUEUE_ENTRY_BYTES, count * QUEUE_ENTRY_BYTES
+        if (
+            queue_offset + count > self.tail_from
+            or not self._files.has(at)
+            or self._files.end_of(at) < at + size
+        ):
+            return None
+        return self._files.read(at, size, may_block)
 
     def write_tail(self) -> dict[str, bool]:
         """Writes what is in memory; returns the paths written, and whether each file is new.
@@ -261,6 +277,7 @@ class ConsumeQueue:
 
     def remove(self) -> None:
         """Removes all files: the queue is empty."""
+        self.files_state = object()
         self._files.remove_all()
         self.tail = bytearray()
         self.min_offset = self.max_offset = self.tail_from = 0

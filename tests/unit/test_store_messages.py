@@ -382,7 +382,7 @@ class GetTests(StoreCase):
         at = 0
         while at < len(sent):
             together = store.get_messages("T", 0, at, count, wanted.__contains__)
-            with mock.patch("rocketmq_tx.store.pull._wanted", return_value=None):
+            with mock.patch("rocketmq_tx.store.tag_scan._wanted", return_value=None):
                 alone = store.get_messages("T", 0, at, count, wanted.__contains__)
             self.assertEqual(together, alone)
             at = together.next_offset
