@@ -34,8 +34,8 @@ class LightTopicTable(TopicTable):
 class LightGroupTable(SubscriptionGroupTable):
     """Knows every light group; settings made for one are not kept, as with Apache."""
 
-    def get(self, group: str) -> SubscriptionGroupConfig | None:
-        return SubscriptionGroupConfig(group_name=group) if names.is_light(group) else super().get(group)
+    def get(self, name: str) -> SubscriptionGroupConfig | None:
+        return SubscriptionGroupConfig(group_name=name) if names.is_light(name) else super().get(name)
 
     def find(self, group: str) -> SubscriptionGroupConfig | None:
         return self.get(group) if names.is_light(group) else super().find(group)

@@ -6,13 +6,14 @@ order flags). What a topic's settings *mean* for a send or a pull is decided els
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from rocketmq_tx.broker.kept_table import KeptTable, TableFile
+from rocketmq_tx.broker.kept_table import TableFile
 from rocketmq_tx.broker.topic_rules import inherited_topic, make_topic, topics_at_start, unit_flag
+from rocketmq_tx.broker.versioned_table import VersionedTable
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import DataVersion, TopicConfig, TopicConfigSerializeWrapper
@@ -29,7 +30,7 @@ class TopicChange:
     deleted: tuple[str, ...] = ()
 
 
-class TopicTable:
+class TopicTable(VersionedTable[TopicConfig]):
     """All topics by name. Every change gets a new data version, is written down, then told to observers."""
 
     def __init__(
@@ -39,22 +40,12 @@ class TopicTable:
         now_ms: Callable[[], int],
         reactor: IReactorTime | None = None,
     ) -> None:
+        at_start = {topic.topic_name: topic for topic in topics_at_start(broker)}
+        super().__init__(at_start, file, now_ms, reactor)
         self._broker = broker
-        self._now_ms = now_ms
-        self._kept = KeptTable(file, self.to_json, reactor)
-        self._topics = {topic.topic_name: topic for topic in topics_at_start(broker)}
-        self.data_version = DataVersion(timestamp=now_ms(), counter=0)
         self.observers: list[Callable[[TopicChange], None]] = []
 
     # -- reading -------------------------------------------------------------------------------------------
-
-    def get(self, name: str) -> TopicConfig | None:
-        """Settings of a topic, or None when there is no such topic."""
-        return self._topics.get(name)
-
-    def configs(self) -> Mapping[str, TopicConfig]:
-        """The whole table, for reading."""
-        return self._topics
 
     def is_system(self, name: str) -> bool:
         """True for names that no client may create or delete."""
@@ -78,7 +69,7 @@ class TopicTable:
 
     def delete(self, name: str) -> bool:
         """Forgets a topic; False when there was none. Its queues and offsets go with the observers."""
-        if self._topics.pop(name, None) is None:
+        if self._table.pop(name, None) is None:
             return False
         self._changed(TopicChange(deleted=(name,)))
         return True
@@ -87,10 +78,10 @@ class TopicTable:
         self, name: str, default_topic: str | None, queues_wanted: int, unit_mode: bool
     ) -> TopicConfig | None:
         """The topic for a send, created when the rules allow it (`topic_rules.inherited_topic`)."""
-        found = self._topics.get(name)
+        found = self._table.get(name)
         if found is not None:
             return found
-        template = self._topics.get(default_topic or "")
+        template = self._table.get(default_topic or "")
         auto_create = self._broker.auto_create_topic_enable
         created = inherited_topic(name, template, queues_wanted, unit_mode, auto_create)
         if created is None and name.startswith(names.RETRY_PREFIX):
@@ -105,7 +96,7 @@ class TopicTable:
         For topics that the broker needs itself: `%RETRY%group`, `%DLQ%group`, the half topic. A group may
         have any name, a topic becomes a folder: raises RequestRefused for what is no topic name.
         """
-        found = self._topics.get(name)
+        found = self._table.get(name)
         if found is None:
             names.check_topic(name)
             found = make_topic(name, queues, sys_flag=sys_flag)
@@ -116,7 +107,7 @@ class TopicTable:
         """Marks exactly these topics as ordered, as a NameServer's ORDER_TOPIC_CONFIG says."""
         self._put_all(
             attrs.evolve(topic, order=topic.topic_name in ordered)
-            for topic in list(self._topics.values())
+            for topic in list(self._table.values())
             if topic.order != (topic.topic_name in ordered)
         )
 
@@ -128,11 +119,10 @@ class TopicTable:
         """On a slave: the master's table in place of ours, unless its data version is ours already."""
         if masters.data_version == self.data_version:
             return False
-        before, self._topics = self._topics, dict(masters.topic_config_table)
-        changed = tuple(topic for name, topic in self._topics.items() if before.get(name) != topic)
-        deleted = tuple(name for name in before if name not in self._topics)
-        self.data_version = masters.data_version
-        self._kept.save()
+        before = self._table
+        self._replace(masters.topic_config_table, masters.data_version)
+        changed = tuple(topic for name, topic in self._table.items() if before.get(name) != topic)
+        deleted = tuple(name for name in before if name not in self._table)
         for observer in self.observers:
             observer(TopicChange(changed, deleted))
         return True
@@ -140,38 +130,20 @@ class TopicTable:
     def _put_all(self, configs: Iterable[TopicConfig]) -> None:
         changed = tuple(configs)
         if changed:
-            self._topics.update((topic.topic_name, topic) for topic in changed)
+            self._table.update((topic.topic_name, topic) for topic in changed)
             self._changed(TopicChange(changed))
 
     def _changed(self, change: TopicChange) -> None:
-        self.data_version = DataVersion(timestamp=self._now_ms(), counter=self.data_version.counter + 1)
-        self._kept.save()
+        self._new_version()
         for observer in self.observers:
             observer(change)
-
-    # -- the file ------------------------------------------------------------------------------------------
-
-    def load(self) -> None:
-        """Takes what was kept; topics of the file win over those of a fresh broker."""
-        kept = self._kept.load(TopicConfigSerializeWrapper.from_bytes)
-        if kept is not None:
-            self._topics.update(kept.topic_config_table)
-            self.data_version = kept.data_version
-
-    def save_again(self) -> None:
-        """Writes the table once more if the last write failed; called from time to time."""
-        self._kept.save_again()
-
-    def save_now(self) -> None:
-        """Writes the table if a change of it is not written yet; for an orderly stop."""
-        self._kept.save_now()
 
     def snapshot(self) -> TopicConfigSerializeWrapper:
         """The table as GET_ALL_TOPIC_CONFIG answers it."""
         return TopicConfigSerializeWrapper(
-            topic_config_table=dict(self._topics), data_version=self.data_version
+            topic_config_table=dict(self._table), data_version=self.data_version
         )
 
-    def to_json(self) -> bytes:
-        """The table as the file holds it (indented)."""
-        return self.snapshot().to_bytes(pretty=True)
+    def read(self, data: bytes) -> tuple[dict[str, TopicConfig], DataVersion]:
+        kept = TopicConfigSerializeWrapper.from_bytes(data)
+        return kept.topic_config_table, kept.data_version
