@@ -77,7 +77,7 @@ def decode_checkpoint(content: bytes) -> Checkpoint:
         return Checkpoint(times)
     found = (LogMark(*numbers[11:13]), LogMark(*numbers[13:]))
     marks = tuple(mark for mark in found if mark.offset != NO_MARK_AT)
-    return Checkpoint(times, Claim(*numbers[3:11], marks))
+    return Checkpoint(times, Claim(*numbers[3:11])._replace(marks=marks))
 
 
 def read_checkpoint(disk: Disk, path: str) -> Checkpoint:

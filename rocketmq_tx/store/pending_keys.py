@@ -43,6 +43,22 @@ class PendingKeys(list[MessageKeys]):
         self._columns.append((len(self), column))
         self.in_columns += len(column.offsets)
 
+    @property
+    def waiting(self) -> int:
+        """About how many keys wait: of a message that is no part of a column, one is counted."""
+        return len(self) + self.in_columns
+
+    def mark(self) -> tuple[int, int]:
+        """What waits now, for `back_to`."""
+        return len(self), len(self._columns)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Forgets what has been put behind it since."""
+        del self[mark[0] :]
+        for _, column in self._columns[mark[1] :]:
+            self.in_columns -= len(column.offsets)
+        del self._columns[mark[1] :]
+
     def clear(self) -> None:
         super().clear()
         self._columns.clear()

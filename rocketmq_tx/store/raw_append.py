@@ -145,7 +145,7 @@ class RawAppender:
     def _take_plain(self, data: bytes, at: int, base: int, arrived: Arrived) -> int:
         """Takes the records that are like nearly all; returns where another one begins."""
         plain, log = self._plain, self._log
-        keys_before = len(self._pending_keys)
+        keys_before = self._pending_keys.mark()
         end = plain.take(data, at, base)
         if end == at:
             return at

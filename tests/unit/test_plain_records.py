@@ -65,7 +65,7 @@ def shown(store: MessageStore) -> object:
         queue: [store.entry_at(*queue, at) for at in range(*store.queue_offsets(*queue))]
         for queue in store.queues()
     }
-    return queues, sorted(store._pending_keys), store.last_record_at, store.derived.dispatched_to
+    return queues, store._pending_keys.hashed(), store.last_record_at, store.derived.dispatched_to
 
 
 class PlainRecordTests(SynchronousTestCase):
