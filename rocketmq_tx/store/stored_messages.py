@@ -21,7 +21,7 @@ from rocketmq_tx.store.pull import GetResult, Puller
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.queue_view import QueueView
-from rocketmq_tx.store.time_search import TimeSearch
+from rocketmq_tx.store.time_search import KnownTimes, TimeSearch
 
 
 class StoredMessages:
@@ -48,6 +48,7 @@ class StoredMessages:
         self._index = index
         self._deleted = deleted
         self._enter_keys = enter_keys
+        self._known_times = KnownTimes()
 
     # -- where the log is ----------------------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class StoredMessages:
         queue = self._queue(topic, queue_id)
         if queue is None:
             return 0
-        return TimeSearch(queue, self._log, may_block).offset_at(timestamp)
+        return TimeSearch(queue, self._log, may_block, self._known_times).offset_at(timestamp)
 
     def query_by_key(
         self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = True

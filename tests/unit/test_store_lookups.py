@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
+from itertools import accumulate
 
+from hypothesis import given
+from hypothesis.strategies import integers, lists, sampled_from
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store import message_store
+from rocketmq_tx.store import message_store, time_search
 from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, INDEX_HEADER
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import MemoryDisk
@@ -197,6 +201,60 @@ class TimeTests(SynchronousTestCase):
         self.store.derived.write_all(NOW)
         self.assertEqual([self.at(time) for time in range(1000, 1013)], list(range(13)))
         self.assertEqual((self.at(0), self.at(5000)), (0, 12))
+
+    @given(
+        gaps=lists(sampled_from((0, 0, 1, 3)), min_size=1, max_size=40),
+        in_files=integers(0, 40),
+    )
+    def test_what_is_kept_and_read_together_changes_nothing(self, gaps: list[int], in_files: int) -> None:
+        self.setUp()
+        self.patch(time_search, "_KEPT_ENTRIES", 3)
+        self.patch(time_search, "_BLOCK_ENTRIES", 2)
+        times = list(accumulate(gaps, initial=1000))
+        self.send(*times[:in_files])
+        self.store.derived.write_all(NOW)
+        self.send(*times[in_files:])
+        for time in [*range(999, times[-1] + 2)] * 2:
+            self.assertEqual(self.at(time), self.by_halving_alone(times, time), time)
+
+    def by_halving_alone(self, times: Sequence[int], wanted: int, file_entries: int = 5) -> int:
+        """As `spec/store.yaml` tells it, file by file and step by step."""
+        starts = range(0, len(times), file_entries)
+        last_places = [min(start + file_entries, len(times)) - 1 for start in starts]
+        chosen = next((n for n, last in enumerate(last_places) if times[last] >= wanted), len(starts) - 1)
+        low, high, start = starts[chosen], last_places[chosen], starts[chosen]
+        left = right = None
+        while low <= high:
+            middle = start + (low - start + high - start) // 2
+            if times[middle] == wanted:
+                return middle
+            if times[middle] > wanted:
+                high, right = middle - 1, middle
+            else:
+                low, left = middle + 1, middle
+        if left is None or right is None:
+            return right if left is None else left  # type: ignore[return-value]
+        return left if wanted - times[left] <= times[right] - wanted else right
+
+    def test_times_that_are_kept_are_those_of_the_messages_that_are_there(self) -> None:
+        self.patch(time_search, "_KEPT_ENTRIES", 2)
+        self.send(*range(1000, 1010))
+        self.store.derived.write_all(NOW)
+        self.assertEqual(self.at(1007), 7)
+        cut = self.store.entry_at("TopicTest", 0, 3)
+        assert cut is not None
+        self.store.cut_tail(cut[0], NOW)
+        self.send(*range(2000, 2010))
+        self.store.derived.write_all(NOW)
+        self.assertEqual([self.at(time) for time in (1002, 1900, 2004)], [2, 3, 7])
+
+    def test_so_many_times_are_kept_and_no_more(self) -> None:
+        self.patch(time_search, "_KEPT_ENTRIES", 1)
+        self.patch(time_search, "KNOWN_TIMES_MAX", 3)
+        self.send(*range(1000, 1020))
+        self.store.derived.write_all(NOW)
+        self.assertEqual([self.at(time) for time in range(1000, 1020)], list(range(20)))
+        self.assertEqual(len(self.store._known_times), 3)
 
     def test_a_record_whose_time_cannot_be_read_ends_the_search(self) -> None:
         self.send(1000, 2000, 3000)
