@@ -91,7 +91,7 @@ class MemoryBroker:
             self.parts = BrokerParts(self.settings, self.clock, self.now_ms, self.disk)
         self._services = [
             self.parts.store_service,
-            self.parts.tables_service,
+            self.parts.tables.service,
             self.parts.redelivery.schedule,
             self.parts.timers,
         ]

@@ -22,11 +22,6 @@ from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.config_file import PropertiesFile
 from rocketmq_tx.broker.failover_side import FailoverSide
 from rocketmq_tx.broker.further_queues import FurtherQueues
-from rocketmq_tx.broker.groups import SubscriptionGroupTable
-from rocketmq_tx.broker.light_offsets import LightOffsetFile
-from rocketmq_tx.broker.light_tables import LightGroupTable, LightTopicTable
-from rocketmq_tx.broker.offset_file import OffsetFile
-from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
 from rocketmq_tx.broker.registration import Registration
@@ -38,9 +33,8 @@ from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
 from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.broker.store_service import StoreService
-from rocketmq_tx.broker.tables_service import TablesService
+from rocketmq_tx.broker.tables import Tables
 from rocketmq_tx.broker.timer_service import TimerService
-from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transactions import Transactions
 from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.config.addresses import format_address
@@ -61,7 +55,6 @@ from rocketmq_tx.runtime.services import OrderedServices
 from rocketmq_tx.runtime.threads import OwnThread, off_reactor
 from rocketmq_tx.runtime.watermark import Watermark
 from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 
@@ -93,7 +86,9 @@ class BrokerParts:
         self.now_ms = now_ms
         self.disk = disk
         self._make_store()
-        self._make_tables()
+        self.tables = Tables(settings, disk, self._notice, reactor, now_ms)
+        self.topics, self.groups = self.tables.topics, self.tables.groups
+        self.offsets = self.tables.offsets
         self._make_sending()
         self.reading = ReadingSide(
             settings,
@@ -104,7 +99,7 @@ class BrokerParts:
             self.groups,
             self.offsets,
             self.answers.store_host,
-            self.table_file("consumerFilter.json"),
+            self.tables.file("consumerFilter.json"),
             reactor,
             now_ms,
             self.statistics,
@@ -117,7 +112,7 @@ class BrokerParts:
             self.appending,
             self.topics,
             self.groups,
-            self.table_file("delayOffset.json"),
+            self.tables.file("delayOffset.json"),
             reactor,
             now_ms,
             self.statistics,
@@ -151,11 +146,8 @@ class BrokerParts:
         )
         self.store_service.retention.before_deletion = self._released_before
         self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
-        self._make_remoting()
-
-    def table_file(self, name: str) -> JsonFile:
-        """A file of the `config` folder."""
-        return JsonFile(self.disk, self.settings.store.below_root("config", name), self._notice)
+        self._make_cluster()
+        self._make_listening()
 
     def _make_store(self) -> None:
         settings, reactor = self.settings, self.reactor
@@ -202,31 +194,6 @@ class BrokerParts:
 
         return AutomaticSide(self.settings, self.store, self.slaves, self.arrivals, self.reactor)
 
-    def _make_tables(self) -> None:
-        broker = self.settings.broker
-        light = self.settings.store.enable_lmq
-        topic_table, group_table = TopicTable, SubscriptionGroupTable
-        if light:
-            topic_table, group_table = LightTopicTable, LightGroupTable
-        self.topics = topic_table(broker, self.table_file("topics.json"), self.now_ms, self.reactor)
-        self.groups = group_table(
-            broker, self.table_file("subscriptionGroup.json"), self.now_ms, self.reactor
-        )
-        self.offsets = ConsumerOffsets()
-        off, usual_file = off_reactor(self.reactor), self.table_file("consumerOffset.json")
-        if light:
-            light_file = self.table_file("lmqConsumerOffset.json")
-            offset_file: OffsetFile = LightOffsetFile(self.offsets, light_file, usual_file, off)
-        else:
-            offset_file = OffsetFile(self.offsets, usual_file, off)
-        self.tables_service = TablesService(
-            self.topics,
-            self.groups,
-            offset_file,
-            lambda: broker.flush_consumer_offset_interval,
-            self.reactor,
-        )
-
     def _make_sending(self) -> None:
         self.scanner = SendScanner()
         self.further_queues = FurtherQueues(
@@ -250,8 +217,9 @@ class BrokerParts:
             self.now_ms,
         )
 
-    def _make_remoting(self) -> None:
-        settings, broker = self.settings, self.settings.broker
+    def _make_cluster(self) -> None:
+        """What this broker is to NameServers and to the others of its name."""
+        settings = self.settings
         self.caller = RemotingClient(
             self.reactor, connect_timeout_s=settings.client.connect_timeout_millis / 1000
         )
@@ -279,13 +247,13 @@ class BrokerParts:
         self.failover = FailoverSide(
             settings,
             self.disk,
-            self.table_file("epochs.json"),
+            self.tables.file("epochs.json"),
             self.store,
             self.store_service,
             self.flushes,
             self.topics,
             self.offsets,
-            self.tables_service.save_offsets,
+            self.tables.service.save_offsets,
             self.replication,
             identity,
             self.registration,
@@ -300,8 +268,11 @@ class BrokerParts:
         )
         if self.automatic is not None:
             self.automatic.use(self.failover.roles)
+
+    def _registry(self) -> Registry:
+        settings = self.settings
         config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
-        registry = Registry(
+        return Registry(
             self.send_handler,
             self.scanned_sends,
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
@@ -326,22 +297,25 @@ class BrokerParts:
             *self.replication.handlers(),
             *self.failover.handlers(),
         )
+
+    def _make_listening(self) -> None:
+        server, broker = self.settings.server, self.settings.broker
         self.connections = Connections(
             self.reactor,
-            registry,
+            self._registry(),
             scanner=self.scanner,
             observers=[*self.reading.observers(), *self.replication.observers()],
             send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
         )
-        self.connections.limits.take(settings.server)
+        self.connections.limits.take(server)
         self.slaves.turn_end = self.connections.turn_end
         self.listener = Listener(
             self.reactor,
             self.connections,
-            host=settings.server.bind_address.strip("[]"),
-            port=settings.server.listen_port,
+            host=server.bind_address.strip("[]"),
+            port=server.listen_port,
             alias_offsets=(VIP_PORT_OFFSET,),
-            backlog=settings.server.server_socket_backlog,
+            backlog=server.server_socket_backlog,
             release=(self.arrivals.release_all,),
         )
 
@@ -358,7 +332,7 @@ class BrokerParts:
         return OrderedServices(
             *self.failover.before_all(),
             self.store_service,  # recovery is over before anybody can connect; closed last
-            self.tables_service,
+            self.tables.service,
             self.redelivery.schedule,
             self.timers,
             self.caller,
