@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.arrivals import Arrivals
     from rocketmq_tx.runtime.group_commit import GroupCommit
     from rocketmq_tx.store.append import NewMessage, Placed
+    from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
 
 
 class AppendStore(Protocol):
@@ -31,6 +32,8 @@ class AppendStore(Protocol):
     def append_all(
         self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False
     ) -> list[Placed]: ...
+
+    def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]: ...
 
     def take_further_arrivals(self) -> set[tuple[str, int]]: ...
 
@@ -101,9 +104,7 @@ class Appending:
         With `whole` they are one batch and stay in one segment. `messages` is not empty. Raises
         RequestRefused when the store takes nothing, MessageError for a message that fits no segment.
         """
-        self.check_role()
-        if self._flushes.failure is not None:
-            raise unavailable(f"The disk failed: {self._flushes.failure}")
+        self._check_may_append()
         try:
             placed = self._store.append_all(messages, now_ms, whole)
         except StoreError as error:
@@ -122,6 +123,27 @@ class Appending:
         if self._config.enable_multi_dispatch:
             for topic, queue_id in self._store.take_further_arrivals():
                 notify(topic, queue_id)
+        return placed
+
+    def _check_may_append(self) -> None:
+        self.check_role()
+        if self._flushes.failure is not None:
+            raise unavailable(f"The disk failed: {self._flushes.failure}")
+
+    def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
+        """As `append` does with each of some batches, by columns and one write; nobody listens to them."""
+        self._check_may_append()
+        try:
+            placed = self._store.append_batches(batches, now_ms)
+        except StoreError as error:
+            raise unavailable(str(error)) from error
+        self._appended()
+        statistics, notify = self._statistics, self._arrivals.notify
+        if statistics is not None:
+            for batch, place in zip(batches, placed, strict=True):
+                statistics.put_batch(batch.topic, len(place.offsets), place.size)
+        for topic, queue_id in {batch[:2] for batch in batches}:
+            notify(topic, queue_id)
         return placed
 
     @property

@@ -5,6 +5,7 @@ Java clients read these extra fields without looking whether there are any (`spe
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from rocketmq_tx.config.settings import BrokerSettings
@@ -63,6 +64,15 @@ class SendAnswers:
         start = self._id_start
         ids = b",".join([b"%b%016X" % (start, place.commit_log_offset) for place in placed])
         return self._stored.encode(serialize, status, opaque, ids, queue_id, placed[0].queue_offset)
+
+    def batch(
+        self, status: ResponseCode, opaque: int, queue_id: int, offsets: Sequence[int], queue_offset: int
+    ) -> bytes:
+        """The messages of a batch were stored, asked for in JSON; `offsets` are those of their records."""
+        start = self._id_start.decode()
+        hexes = struct.pack(f">{len(offsets)}q", *offsets).hex(",", 8).upper()
+        ids = (start + hexes.replace(",", "," + start)).encode()
+        return self._stored.encode(SerializeType.JSON, status, opaque, ids, queue_id, queue_offset)
 
     def success(self, opaque: int, queue_id: int, commit_log_offset: int, queue_offset: int) -> bytes:
         """One message was stored, asked for in JSON: the hot case."""

@@ -28,6 +28,7 @@ from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.replication_side import ReplicationSide
 from rocketmq_tx.broker.reply_handler import ReplyHandler
+from rocketmq_tx.broker.scanned_batches import ScannedBatches
 from rocketmq_tx.broker.scanned_sends import ScannedSends
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
@@ -217,6 +218,15 @@ class BrokerParts:
             self.now_ms,
         )
 
+        self.scanned_batches = ScannedBatches(
+            self.settings,
+            self.topics,
+            self.appending,
+            self.answers,
+            self.send_handler,
+            self.now_ms,
+        )
+
     def _make_cluster(self) -> None:
         """What this broker is to NameServers and to the others of its name."""
         settings = self.settings
@@ -275,6 +285,7 @@ class BrokerParts:
         return Registry(
             self.send_handler,
             self.scanned_sends,
+            self.scanned_batches,
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             CleaningRequests(
@@ -374,6 +385,7 @@ class BrokerParts:
     def _settings_changed(self, changed: Mapping[str, str]) -> None:
         self.connections.limits.take(self.settings.server)
         self.scanned_sends.settings_changed()
+        self.scanned_batches.settings_changed()
         if "brokerPermission" in changed:
             self.topics.touch()
         if "namesrvAddr" in changed:

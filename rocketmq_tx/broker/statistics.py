@@ -164,6 +164,13 @@ class BrokerStatistics:
             tally.calls += 1
             tally.size_bytes += place[1]
 
+    def put_batch(self, topic: str, count: int, size_bytes: int) -> None:
+        """A batch of so many messages was appended, by one call; their records have `size_bytes`."""
+        tally = self._puts.get(topic) or self._new_puts(topic)
+        tally.messages += count
+        tally.calls += 1
+        tally.size_bytes += size_bytes
+
     def _new_puts(self, topic: str) -> Tally:
         key = self._part(topic)
         nums, size = self.counter(TOPIC_PUT_NUMS, key), self.counter(TOPIC_PUT_SIZE, key)

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any, Final
 
 from rocketmq_tx.errors import FrameError
+from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
 from rocketmq_tx.protocol.pull_scan import scan_pull
@@ -29,6 +30,9 @@ SCANNED_END: Final = -3
 #: Code of a run of `pull_scan.ScannedPull`: pulls that were read without parsing.
 SCANNED_PULL: Final = -4
 
+#: Code of a run of `batch_scan.ScannedBatch`: batch sends that were read without parsing.
+SCANNED_BATCH: Final = -(1 << 32)  # no frame has such a code of its own
+
 #: (code, items): frames, or what scanners made where the code is one of theirs.
 Run = tuple[int, list[Any]]
 
@@ -42,6 +46,7 @@ _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
 _PULL_BEGINS = b'{"code":11,'
+_BATCH_BEGINS = b'{"code":320,'
 _SMALLEST_LENGTH = 4  # the word that tells how the header is written
 
 
@@ -160,6 +165,8 @@ def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> t
     """What is scanned besides sends: its code and item, which is None for whatever is to be parsed."""
     if data.startswith(_PULL_BEGINS, header_start):
         return SCANNED_PULL, scan_pull(data, header_start, header_end, end)
+    if data.startswith(_BATCH_BEGINS, header_start):
+        return SCANNED_BATCH, scan_batch(data, header_start, header_end, end)
     return SCANNED_END, scan_end(data, header_start, header_end, end)
 
 

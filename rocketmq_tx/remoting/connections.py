@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rocketmq_tx.protocol.codes import RequestCode
-from rocketmq_tx.protocol.decoder import SCANNED_SEND
+from rocketmq_tx.protocol.decoder import SCANNED_BATCH, SCANNED_SEND
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES
 from rocketmq_tx.remoting.overload import DEFAULT_LIMIT_BYTES, Load, WaitingLine
 from rocketmq_tx.runtime.deadlines import Deadlines
@@ -34,6 +34,7 @@ SENDS = frozenset(
     map(
         int,
         (
+            SCANNED_BATCH,
             SCANNED_SEND,
             RequestCode.SEND_MESSAGE,
             RequestCode.SEND_MESSAGE_V2,

@@ -12,6 +12,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rocketmq_tx.errors import PeerError, RequestRefused, RocketMQError
+from rocketmq_tx.protocol.batch_scan import ScannedBatch
+from rocketmq_tx.protocol.batch_scan import as_frame as batch_as_frame
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.commands import command_name
 from rocketmq_tx.protocol.end_scan import ScannedEnd
@@ -45,7 +47,9 @@ def refusals(run: list[Any], code: int, remark: str) -> list[bytes]:
 def _as_frame(item: Any) -> Frame:
     if isinstance(item, Frame):
         return item
-    return pull_as_frame(item) if isinstance(item, ScannedPull) else send_as_frame(item)
+    if isinstance(item, ScannedPull):
+        return pull_as_frame(item)
+    return batch_as_frame(item) if isinstance(item, ScannedBatch) else send_as_frame(item)
 
 
 class Mishaps:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
+from rocketmq_tx.store.batch_append import BatchAppender, PlacedBatch, UniformBatch
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -94,6 +95,7 @@ class MessageStore(StoredMessages):
         self._files = files
         self._pending_keys = pending_keys
         self._appender = appender
+        self._batch_appender = BatchAppender(log, queues, pending_keys, store_host)
         self._multi_dispatch = multi_dispatch
         self._refusals = refusals
         self._directory = StoreDirectory(disk, root)
@@ -200,10 +202,24 @@ class MessageStore(StoredMessages):
                 placed = self._appender.append_all(messages, now_ms, whole)
         except StoreUnavailable as error:
             raise StoreUnavailable(f"{error}; {self._room()}") from error
-        self.derived.dispatched_to = self._log.written_to
-        if len(self._pending_keys) > PENDING_KEYS_MAX:
-            self.derived.bound_pending_keys(now_ms)
+        self._was_appended(now_ms)
         return placed
+
+    def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
+        """As `append_all` does with each of some batches that have to stay whole, by columns."""
+        if self._refusals:
+            raise StoreUnavailable("; ".join(self._refusals.values()))
+        try:
+            placed = self._batch_appender.append(batches, now_ms)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; {self._room()}") from error
+        self._was_appended(now_ms)
+        return placed
+
+    def _was_appended(self, now_ms: int) -> None:
+        self.derived.dispatched_to = self._log.written_to
+        if self._pending_keys.waiting > PENDING_KEYS_MAX:
+            self.derived.bound_pending_keys(now_ms)
 
     def take_further_arrivals(self) -> set[tuple[str, int]]:
         """(topic, queue id) of the further queues that appended messages have named since the last call."""

@@ -13,6 +13,7 @@ from rocketmq_tx.errors import MessageError, StoreError
 from rocketmq_tx.protocol.message import RECORD_FIXED_BYTES
 from rocketmq_tx.protocol.message_ids import pack_host
 from rocketmq_tx.store.append import NewMessage, Placed
+from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
 
 BROKER_PORT = 28911
 
@@ -86,6 +87,18 @@ class HeldRunner:
         self.waiting.pop(0).errback(error)
 
 
+def one_by_one(batch: UniformBatch) -> list[NewMessage]:
+    """The messages of a batch of columns."""
+    return [
+        NewMessage(
+            batch.topic, batch.queue_id, body, body_crc, batch.before + key + batch.after, batch.flag,
+            batch.sys_flag, batch.born_timestamp, batch.born_host, batch.reconsume_times, 0, batch.tags_code,
+            (key.decode(),),
+        )
+        for body, body_crc, key in zip(batch.bodies, batch.body_crcs, batch.keys, strict=True)
+    ]  # fmt: skip
+
+
 class FakeStore:
     """Places messages as the store does, in memory; `error` is raised instead when it is set."""
 
@@ -117,6 +130,14 @@ class FakeStore:
             self.messages.append(message)
             self.store_times_ms.append(now_ms)
         return placed
+
+    def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
+        found = []
+        for batch in batches:
+            placed = self.append_all(one_by_one(batch), now_ms, whole=True)
+            offsets = [place.commit_log_offset for place in placed]
+            found.append(PlacedBatch(offsets, self.written_to, placed[0].queue_offset))
+        return found
 
     def begin_flush(self) -> FakeFlush | None:
         return FakeFlush(self.written_to) if self.written_to > self.flushed_to else None

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.broker import half_tails, scanned_sends
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
+from rocketmq_tx.broker.scanned_batches import ScannedBatches
 from rocketmq_tx.broker.scanned_sends import ScannedSends
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.send_handler import SendHandler
@@ -62,7 +63,8 @@ class Broker:
         self.scanned = ScannedSends(
             self.settings, self.topics, self.appending, answers, general, lambda: NOW_MS
         )
-        self.registry = Registry(general, self.scanned)
+        batches = ScannedBatches(self.settings, self.topics, self.appending, answers, general, lambda: NOW_MS)
+        self.registry = Registry(general, self.scanned, batches)
         self.topics.put(make_topic("Orders", 4))
         self.run_codes: list[int] = []
 
