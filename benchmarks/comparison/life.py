@@ -24,6 +24,10 @@ IDLE_S = 3.0
 """After the start: what it does in the beginning is over."""
 LOADED_MESSAGES = 500_000
 KILLED_MESSAGES = 300_000
+LARGE_MESSAGES = 3_000_000
+"""Nearly a whole file of the commit log, which is what Apache reads again after a kill at most."""
+LAST_MESSAGES = 10_000
+"""Sent right before each kill of a large store, so that there is something to recover."""
 
 
 @define(eq=False)
@@ -91,6 +95,21 @@ def restart(turn: Turn) -> Sample:
         load(broker.address, KILLED_MESSAGES)
         broker.kill()
         return {"seconds": broker.start()}
+
+
+def restart_large(turn: Turn) -> Sample:
+    """The same with millions of messages: filled once, killed under load and started again in each round."""
+
+    def filled() -> Lone:
+        broker = turn.stage.closing.enter_context(lone_broker(turn.name))
+        broker.start()
+        load(broker.address, LARGE_MESSAGES)
+        return broker
+
+    broker: Lone = turn.stage.once(("large store", turn.name), filled)
+    load(broker.address, LAST_MESSAGES)
+    broker.kill()
+    return {"seconds": broker.start()}
 
 
 def load(address: tuple[str, int], count: int) -> None:

@@ -77,6 +77,10 @@ SCENARIOS = (
         (Row("seconds", "s", "lower", bar=0.2),), life.restart,
     ),
     Scenario(
+        "restart-large", "from starting after SIGKILL to the first accepted send, 3 million messages", ALONE,
+        (Row("seconds", "s", "lower", bar=0.2),), life.restart_large,
+    ),
+    Scenario(
         "ten-million", "store of 10 million messages", ALONE,
         (
             Row("start_s", "s", "lower", title="start after an orderly stop, to the first accepted send"),
