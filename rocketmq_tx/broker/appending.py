@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.arrivals import Arrivals
     from rocketmq_tx.runtime.group_commit import GroupCommit
     from rocketmq_tx.store.append import NewMessage, Placed
+    from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
     from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
 
 
@@ -32,6 +33,8 @@ class AppendStore(Protocol):
     def append_all(
         self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False
     ) -> list[Placed]: ...
+
+    def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None: ...
 
     def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]: ...
 
@@ -123,6 +126,26 @@ class Appending:
         if self._config.enable_multi_dispatch:
             for topic, queue_id in self._store.take_further_arrivals():
                 notify(topic, queue_id)
+        return placed
+
+    def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
+        """The same by columns; None when only `append` can do it. Raises RequestRefused as that does."""
+        listeners = self.listeners
+        if self._config.enable_multi_dispatch or any(topic in listeners for topic, _ in messages.queues):
+            return None
+        self._check_may_append()
+        try:
+            placed = self._store.append_alike(messages, now_ms)
+        except StoreError as error:
+            raise unavailable(str(error)) from error
+        if placed is None:
+            return None
+        self._appended()
+        statistics, notify = self._statistics, self._arrivals.notify
+        for (topic, queue_id), count in zip(messages.queues, placed.queue_counts, strict=True):
+            if statistics is not None:
+                statistics.put_alike(topic, count, count * placed.size)
+            notify(topic, queue_id)
         return placed
 
     def _check_may_append(self) -> None:

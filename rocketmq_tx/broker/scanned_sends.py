@@ -32,6 +32,7 @@ from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import MessageError, RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
+from rocketmq_tx.protocol.alike_sends import AlikeSends
 from rocketmq_tx.protocol.bodies import TopicFilterType
 from rocketmq_tx.protocol.codes import ResponseCode, SerializeType
 from rocketmq_tx.protocol.decoder import SCANNED_SEND
@@ -42,6 +43,7 @@ from rocketmq_tx.protocol.send_scan import PropertyTail, ScannedSend, SendRoute,
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.append import NewMessage, Placed
+from rocketmq_tx.store.append_alike import AlikeMessages
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
@@ -107,6 +109,8 @@ class ScannedSends:
         except RequestRefused:
             return self._general.send_v2(peer, [as_frame(scanned) for scanned in run])
         answers: list[Answer] = []
+        if isinstance(run, AlikeSends) and self._alike(peer, run, now_ms, answers):
+            return answers
         done = self._ordinary(peer, run, now_ms, answers) or self._halves(peer, run, now_ms, answers)
         if done < len(run):
             for way, group in groupby(run[done:], self._way):
@@ -129,6 +133,50 @@ class ScannedSends:
         if route.derived and tail.derived:
             return self._ordinary
         return None if self._half_tails.get(route, tail) is None else self._halves
+
+    def _alike(self, peer: Peer, run: AlikeSends, now_ms: int, answers: list[Answer]) -> bool:
+        """Stores all messages by columns; False when something about them is out of the ordinary.
+
+        What is decided for each message elsewhere is decided here for each of their routes, which are few.
+        """
+        tail, bodies = run.tail, run.bodies
+        if tail.derived is None:
+            tail.derived = self._stored_tail(tail)
+        stored: tuple[()] | StoredTail = tail.derived
+        if not stored or stored.keys or len(bodies[0]) > self._settings.store.max_message_size:
+            return False
+        routes = set(run.routes)
+        for route in routes:
+            if route.derived is None:
+                self._make_plan(route)
+        plans: list[tuple[()] | Plan | None] = [route.derived for route in routes]
+        if not all(plans) or len({plan[2:] for plan in plans if plan}) > 1:
+            return False
+        numbers: dict[tuple[str, int], int] = {}
+        of_route = {route: numbers.setdefault(route.derived[:2], len(numbers)) for route in routes}
+        first = run.routes[0]
+        _, _, flag, sys_flag, reconsume_times = first.derived
+        messages = AlikeMessages(
+            list(numbers), list(map(of_route.__getitem__, run.routes)), bodies,
+            [crc & _CRC_MASK for crc in map(crc32, bodies)], stored.before, run.unique_keys, stored.after,
+            flag, sys_flag, run.born_timestamps, peer.packed_host, reconsume_times, stored.tags_code,
+        )  # fmt: skip
+        try:
+            placed = self._appending.append_alike(messages, now_ms)
+        except RequestRefused as refusal:
+            answers += self._refused(run, refusal)
+            return True
+        if placed is None:
+            return False
+        if not first.is_oneway:  # a flag of the frame, and their frames are alike
+            if self._appending.settles_at_once:
+                queue_ids = list(
+                    map([queue_id for _, queue_id in numbers].__getitem__, messages.queue_numbers)
+                )
+                answers.append(self._answers.success_alike(run.opaques, queue_ids, placed))
+            else:
+                answers += self._answer_when_settled(run, placed.each(), None)
+        return True
 
     def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is not ordinary; returns their number."""

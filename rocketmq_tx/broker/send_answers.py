@@ -18,6 +18,7 @@ from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
 from rocketmq_tx.protocol.header_fields import Header
 from rocketmq_tx.protocol.message_ids import pack_host
 from rocketmq_tx.store.append import Placed
+from rocketmq_tx.store.append_alike import PlacedAlike
 
 
 class SendAnswers:
@@ -77,3 +78,9 @@ class SendAnswers:
     def success(self, opaque: int, queue_id: int, commit_log_offset: int, queue_offset: int) -> bytes:
         """One message was stored, asked for in JSON: the hot case."""
         return self._success(opaque, b"%b%016X" % (self._id_start, commit_log_offset), queue_id, queue_offset)
+
+    def success_alike(self, opaques: Sequence[bytes], queue_ids: Sequence[int], placed: PlacedAlike) -> bytes:
+        """The same for several messages; of their opaques the digits are given, as many of each."""
+        return self._stored.json_alike(
+            opaques, self._id_start, placed.offsets, queue_ids, placed.queue_offsets
+        )

@@ -164,6 +164,13 @@ class BrokerStatistics:
             tally.calls += 1
             tally.size_bytes += place[1]
 
+    def put_alike(self, topic: str, count: int, size_bytes: int) -> None:
+        """So many single messages of a topic were appended, with records of `size_bytes` altogether."""
+        tally = self._puts.get(topic) or self._new_puts(topic)
+        tally.messages += count
+        tally.calls += count
+        tally.size_bytes += size_bytes
+
     def put_batch(self, topic: str, count: int, size_bytes: int) -> None:
         """A batch of so many messages was appended, by one call; their records have `size_bytes`."""
         tally = self._puts.get(topic) or self._new_puts(topic)

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Any, Final
 
 from rocketmq_tx.errors import FrameError
+from rocketmq_tx.protocol.alike_sends import ALIKE_LEAST, scan_alike
 from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
@@ -21,7 +22,8 @@ from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 #: Code of a run of answers; their own codes say how requests went, not what they are.
 RESPONSE_RUN: Final = -1
 
-#: Code of a run of `send_scan.ScannedSend` tuples: sends that were read without parsing.
+#: Code of a run of `send_scan.ScannedSend` tuples: sends that were read without parsing. The run may be an
+#: `alike_sends.AlikeSends`; two runs of this code may follow one another then.
 SCANNED_SEND: Final = -2
 
 #: Code of a run of `end_scan.ScannedEnd`: one-way ends of transactions that were read without parsing.
@@ -47,6 +49,7 @@ _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
 _PULL_BEGINS = b'{"code":11,'
 _BATCH_BEGINS = b'{"code":320,'
+_FEW_BYTES = 1024  # less are too few sends to look for alike ones
 _SMALLEST_LENGTH = 4  # the word that tells how the header is written
 
 
@@ -60,7 +63,7 @@ class FrameDecoder:
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, scanner: SendScanner | None = None) -> None:
         self._longest_length = max_frame_bytes - _LENGTH_SIZE
-        self._scan = None if scanner is None else scanner.scan
+        self._scanner = scanner
         self._pending = bytearray()
         self._wanted = 0
         self._broken: FrameError | None = None
@@ -99,7 +102,7 @@ class FrameDecoder:
             self._broken = error
             if not runs:
                 raise
-        if len(runs) > 1 and any(map(_share_a_key, runs, runs[1:])):
+        if len(runs) > 1 and _share_a_key(runs):
             runs = []
             with suppress(FrameError):  # it is known from above
                 self._decode_into(runs, data, _NOTHING)
@@ -107,7 +110,8 @@ class FrameDecoder:
 
     def _decode_into(self, runs: list[Run], data: bytes, gathers: frozenset[int]) -> int:
         """Appends the runs of all complete frames; where the first incomplete one begins."""
-        scan = self._scan
+        scanner = self._scanner
+        alike_from = 0 if len(data) > _FEW_BYTES else len(data)
         longest = self._longest_length
         size = len(data)
         position = 0
@@ -125,8 +129,16 @@ class FrameDecoder:
             item: Any = None
             code = SCANNED_SEND
             # The type byte of JSON is 0, so this also says that the header is JSON.
-            if scan is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
-                item = scan(data, header_start, header_start + word, end)
+            if scanner is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
+                if alike_from <= position and _may_be_alike(data, position, end):
+                    alike = scan_alike(scanner, data, position, header_start, header_start + word, end)
+                    if alike is not None:
+                        _put_alike(runs, gathered, alike)
+                        run_code = None
+                        position += len(alike) * (end - position)
+                        continue
+                    alike_from = position + ALIKE_LEAST * (end - position)  # attempts cost something, too
+                item = scanner.scan(data, header_start, header_start + word, end)
                 if item is None:
                     code, item = _scan_others(data, header_start, header_start + word, end)
             if item is None:
@@ -161,6 +173,20 @@ class FrameDecoder:
             self._pending += data[position:]
 
 
+def _may_be_alike(data: bytes, start: int, end: int) -> bool:
+    """Whether enough frames may follow the one from `start` to `end`, and the next has its lengths."""
+    return len(data) - start >= ALIKE_LEAST * (end - start) and data.startswith(
+        data[start : start + _PREFIX.size], end
+    )
+
+
+def _put_alike(runs: list[Run], gathered: dict[int, list[Any]], alike: list[Any]) -> None:
+    """They are a run of their own, in front of ends that are there; what follows begins another one."""
+    at = -1 if SCANNED_END in gathered else len(runs)
+    runs.insert(at, (SCANNED_SEND, alike))
+    gathered.pop(SCANNED_SEND, None)
+
+
 def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> tuple[int, Any]:
     """What is scanned besides sends: its code and item, which is None for whatever is to be parsed."""
     if data.startswith(_PULL_BEGINS, header_start):
@@ -170,12 +196,18 @@ def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> t
     return SCANNED_END, scan_end(data, header_start, header_end, end)
 
 
-def _share_a_key(run: Run, following: Run) -> bool:
-    """True for a run of sends and one of ends of which two have the same unique key."""
-    if (run[0], following[0]) != (SCANNED_SEND, SCANNED_END):
-        return False
-    sent = {unique_key for _, _, unique_key, _, _, _ in run[1]}
-    return not sent.isdisjoint([end.key.encode() for end in following[1]])
+def _share_a_key(runs: list[Run]) -> bool:
+    """True when sends and ends that are not kept apart by other commands have a unique key in common."""
+    sent: set[bytes] = set()
+    for code, items in runs if any(code == SCANNED_END for code, _ in runs) else ():
+        if code == SCANNED_SEND:
+            sent.update([unique_key for _, _, unique_key, _, _, _ in items])
+        elif code == SCANNED_END:
+            if not sent.isdisjoint([end.key.encode() for end in items]):
+                return True
+        else:
+            sent.clear()
+    return False
 
 
 def _begin_run(

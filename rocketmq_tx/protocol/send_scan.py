@@ -47,7 +47,7 @@ from rocketmq_tx.protocol.headers import SendMessageRequestHeader, SendMessageRe
 LONGEST_SCANNED_HEADER = 1024
 _ROUTE_LIMIT = 16384
 _TAIL_LIMIT = 4096
-_LARGEST_OPAQUE = 2**31 - 1
+LARGEST_OPAQUE = 2**31 - 1
 
 _HEADER = re.compile(
     rb'(\{"code":310,"extFields":\{"a":"[^"]*","b":"[^"]*","c":"[^"]*","d":"[^"]*","e":"[^"]*","f":"[^"]*")'
@@ -105,7 +105,8 @@ class SendScanner:
         self._tail_limit = tail_limit
         self._routes: dict[tuple[bytes, bytes, bytes], SendRoute] = {}
         self._tails: dict[tuple[bytes, bytes], PropertyTail] = {}
-        self._match = _HEADER.fullmatch
+        self.match = _HEADER.fullmatch
+        """Finds the parts of a header in bytes; they still have to be proven, as `scan` does."""
 
     def scan(self, data: bytes, header_start: int, header_end: int, end: int) -> ScannedSend | None:
         """The send whose JSON header and body stand in `data`, or None when only the parser can tell.
@@ -113,7 +114,7 @@ class SendScanner:
         The frame's prefix, 8 bytes, stands in front of `header_start`; the body goes from `header_end` to
         `end`. Raises nothing.
         """
-        found = self._match(data, header_start, header_end)
+        found = self.match(data, header_start, header_end)
         if found is None:
             return None
         head, born, before, unique_key, after, rest, opaque, version = found.groups()
@@ -128,9 +129,13 @@ class SendScanner:
             if route is None:
                 return None
         opaque_number = int(opaque)
-        if opaque_number > _LARGEST_OPAQUE:
+        if opaque_number > LARGEST_OPAQUE:
             return None
         return route, int(born), unique_key, tail, opaque_number, data[header_end:end]
+
+    def known_route(self, head: bytes, rest: bytes, version: bytes) -> SendRoute | None:
+        """The route that a scanned header with these parts had; None when it was not proven yet."""
+        return self._routes.get((head, rest, version))
 
     def forget_routes(self) -> None:
         """Settings changed: every route is made anew at its next message, without anything derived."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
+from rocketmq_tx.store.append_alike import AlikeAppender, AlikeMessages, PlacedAlike
 from rocketmq_tx.store.batch_append import BatchAppender, PlacedBatch, UniformBatch
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
@@ -95,6 +96,7 @@ class MessageStore(StoredMessages):
         self._files = files
         self._pending_keys = pending_keys
         self._appender = appender
+        self._alike_appender = AlikeAppender(log, queues, pending_keys, store_host)
         self._batch_appender = BatchAppender(log, queues, pending_keys, store_host)
         self._multi_dispatch = multi_dispatch
         self._refusals = refusals
@@ -205,6 +207,21 @@ class MessageStore(StoredMessages):
         self._was_appended(now_ms)
         return placed
 
+    def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
+        """The same for messages given by columns; None, and nothing is stored, when only `append_all` can.
+
+        None, too, when it would raise MessageError.
+        """
+        if self._refusals:
+            raise StoreUnavailable("; ".join(self._refusals.values()))
+        try:
+            placed = self._alike_appender.append_alike(messages, now_ms)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"{error}; {self._room()}") from error
+        if placed is not None:
+            self._was_appended(now_ms)
+        return placed
+
     def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
         """As `append_all` does with each of some batches that have to stay whole, by columns."""
         if self._refusals:
@@ -248,7 +265,7 @@ class MessageStore(StoredMessages):
             arrived = self._raw.append(data, start)
         finally:
             self.derived.dispatched_to = self._raw.dispatched_to
-        if len(self._pending_keys) > PENDING_KEYS_MAX:
+        if self._pending_keys.waiting > PENDING_KEYS_MAX:
             self.derived.bound_pending_keys(now_ms)
         return arrived | self._multi_dispatch.take_arrived()
 

@@ -13,6 +13,7 @@ from rocketmq_tx.errors import MessageError, StoreError
 from rocketmq_tx.protocol.message import RECORD_FIXED_BYTES
 from rocketmq_tx.protocol.message_ids import pack_host
 from rocketmq_tx.store.append import NewMessage, Placed
+from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
 from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
 
 BROKER_PORT = 28911
@@ -130,6 +131,10 @@ class FakeStore:
             self.messages.append(message)
             self.store_times_ms.append(now_ms)
         return placed
+
+    def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
+        """None, so that they are stored one by one; tests of columns have a whole broker."""
+        return None
 
     def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
         found = []

@@ -54,6 +54,26 @@ class Sends(SynchronousTestCase):
         if serialize == SerializeType.JSON and code == ResponseCode.SUCCESS:
             self.assertEqual(answers.json(opaque, message_id, queue_id, queue_offset), given)
 
+    @given(
+        st.integers(1, 5).flatmap(
+            lambda digits: st.lists(st.integers(10 ** (digits - 1), 10**digits - 1), min_size=1, max_size=9)
+        ),
+        st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 12), st.integers(95, 105)), min_size=9),
+        REGIONS,
+    )
+    def test_answers_to_sends_that_are_alike_equal_those_to_each(
+        self, opaques: list[int], places: list[tuple[int, int, int]], region: str
+    ) -> None:
+        answers, start = SendAnswers(region, trace_on=True), b"7F00000100002A9F"
+        places = places[: len(opaques)]
+        each = [
+            answers.json(opaque, b"%b%016X" % (start, offset), queue_id, queue_offset)
+            for opaque, (offset, queue_id, queue_offset) in zip(opaques, places, strict=True)
+        ]
+        digits = [b"%d" % opaque for opaque in opaques]
+        offsets, queue_ids, queue_offsets = zip(*places, strict=True)
+        self.assertEqual(answers.json_alike(digits, start, offsets, queue_ids, queue_offsets), b"".join(each))
+
     def test_recorded_answers_come_out_of_the_template(self) -> None:
         answers = SendAnswers("DefaultRegion", True)
         compared = 0

@@ -1,0 +1,206 @@
+"""A broker stores, counts and answers sends that are alike, by columns, as it does one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS
+from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.remoting.protocol import FrameProtocol
+from rocketmq_tx.store.append_alike import AlikeAppender
+from tests.memory_broker import MemoryBroker
+from tests.unit.test_alike_sends import frame
+
+TOPIC = "TopicTest"
+
+
+class Connected:
+    """A broker with one connection, whose topic and routes are known already."""
+
+    def __init__(self, **keys: Any) -> None:
+        self.broker = MemoryBroker(**keys)
+        self.parts = self.broker.parts
+        self.transport = StringTransport(
+            hostAddress=IPv4Address("TCP", "127.0.0.1", 10911),
+            peerAddress=IPv4Address("TCP", "127.0.0.1", 40_000),
+        )
+        self.protocol = FrameProtocol(self.parts.connections)
+        self.protocol.makeConnection(self.transport)
+        self.read([frame(number, number + 1, queue_id=number % 4) for number in range(8)])
+        self.read([frame(number, number + 1, queue_id=number % 4, flag=2) for number in range(8)])
+
+    def read(self, frames: Sequence[bytes]) -> list[Frame]:
+        """The answers to what one read brings, by opaque."""
+        self.protocol.dataReceived(b"".join(frames))
+        self.broker.pass_time(0.1)
+        data = self.transport.value()
+        self.transport.clear()
+        found = [each for code, run in FrameDecoder().feed(data) for each in run if code == RESPONSE_RUN]
+        return sorted(found, key=lambda answer: answer.opaque)
+
+    def log(self) -> bytes:
+        store = self.parts.store
+        return store.log_bytes(0, store.written_to)
+
+    def queues(self) -> list[tuple[object, object]]:
+        store = self.parts.store
+        return [
+            (queue, store.entries_from(*queue, store.queue_offsets(*queue)[0], 10_000))
+            for queue in sorted(store.queues())
+        ]
+
+    def counted(self) -> tuple[int, int]:
+        statistics = self.parts.statistics
+        statistics.look()
+        (counter,) = [found for (name, _), found in statistics._counters.items() if name == BROKER_PUT_NUMS]
+        return counter.value, counter.times
+
+
+def by_columns(count: list[int]) -> Any:
+    """Counts appends by columns."""
+    append = AlikeAppender.append_alike
+
+    def counting(self: AlikeAppender, *arguments: Any) -> Any:
+        placed = append(self, *arguments)
+        count.append(0 if placed is None else len(placed.offsets))
+        return placed
+
+    return mock.patch.object(AlikeAppender, "append_alike", counting)
+
+
+def one_by_one() -> Any:
+    return mock.patch.object(AlikeAppender, "append_alike", lambda *arguments: None)
+
+
+class BothWays(SynchronousTestCase):
+    def both(self, act: Callable[[Connected], object], columns: int | None, **keys: Any) -> None:
+        """Does the same with two brokers, and compares all that is to be seen; so many go by columns."""
+        counts: list[int] = []
+        found = []
+        for way in (by_columns(counts), one_by_one()):
+            connected = Connected(**keys)
+            with way:
+                found.append((act(connected), connected.counted(), connected.queues(), connected.log()))
+        for columnwise, single in zip(*found, strict=True):
+            self.assertEqual(columnwise, single)
+        if columns is not None:
+            self.assertEqual(sum(counts), columns)
+
+    def test_sends_to_several_queues(self) -> None:
+        frames = [frame(number, 90 + number, queue_id=number * 7 % 4) for number in range(40)]
+        self.both(lambda broker: [broker.read(frames), broker.read(frames)], 80)
+
+    def test_numbers_that_get_longer(self) -> None:
+        frames = [frame(number, 100 + number) for number in range(64)]
+        self.both(lambda broker: [broker.read(frames), broker.read(frames)], 128)
+
+    def test_oneway_sends_are_stored_and_not_answered(self) -> None:
+        frames = [frame(number, 100 + number, flag=2) for number in range(20)]
+
+        def act(broker: Connected) -> list[Frame]:
+            answers = broker.read(frames)
+            self.assertEqual(answers, [])
+            return answers
+
+        self.both(act, 20)
+
+    def test_waiting_for_the_disk(self) -> None:
+        waiting = [frame(number, 100 + number) for number in range(20)]
+        others = [frame(number, 200 + number, tail="\\u0002WAIT\\u0001false") for number in range(20)]
+        self.both(lambda broker: [broker.read(waiting), broker.read(others)], 40, flushDiskType="SYNC_FLUSH")
+
+    def test_a_synchronous_master_without_a_slave(self) -> None:
+        frames = [frame(number, 100 + number) for number in range(20)]
+        self.both(lambda broker: broker.read(frames), 20, brokerRole="SYNC_MASTER")
+
+    def test_a_segment_that_ends_among_them(self) -> None:
+        frames = [frame(number, 100 + number, body=bytes(200)) for number in range(20)]
+        self.both(
+            lambda broker: [broker.read(frames) for _ in range(4)], None, mappedFileSizeCommitLog=20_000
+        )
+
+    def test_bodies_that_are_too_large(self) -> None:
+        frames = [frame(number, 100 + number, body=bytes(200)) for number in range(20)]
+        self.both(lambda broker: broker.read(frames), 0, maxMessageSize=199)
+
+    def test_a_queue_that_does_not_exist(self) -> None:
+        frames = [frame(number, 100 + number, queue_id=number % 2 + 3) for number in range(20)]
+        self.both(lambda broker: [broker.read(frames), broker.read(frames)], 0)
+
+    def test_properties_that_are_not_ordinary(self) -> None:
+        for tail in ("\\u0002DELAY\\u00012", "\\u0002KEYS\\u0001a", "\\u0002TRAN_MSG\\u0001true"):
+            frames = [frame(number, 100 + number, tail=tail) for number in range(20)]
+            self.both(lambda broker, frames=frames: broker.read(frames), 0)
+
+    def test_a_store_that_takes_nothing(self) -> None:
+        frames = [frame(number, 100 + number, flag=number // 10 * 2) for number in range(20)]
+
+        def act(broker: Connected) -> list[Frame]:
+            broker.parts.store.refuse("test", "it rests")
+            answers = broker.read(frames)
+            self.assertEqual([answer.opaque for answer in answers], [*range(100, 110)])
+            return answers
+
+        self.both(act, None)
+
+    def test_a_topic_that_changed_its_mind(self) -> None:
+        frames = [frame(number, 100 + number) for number in range(20)]
+
+        def act(broker: Connected) -> list[list[Frame]]:
+            first = broker.read(frames)
+            table = broker.parts.topics
+            table.put(table.get(TOPIC).__class__(**{**_fields(table.get(TOPIC)), "perm": 4}))
+            return [first, broker.read(frames)]
+
+        self.both(act, 20)
+
+    def test_a_topic_that_somebody_follows(self) -> None:
+        frames = [frame(number, 100 + number) for number in range(20)]
+
+        def act(broker: Connected) -> list[object]:
+            heard: list[object] = []
+            broker.parts.appending.listeners[TOPIC] = lambda *what: heard.append(what)
+            return [broker.read(frames), heard]
+
+        self.both(act, 0)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.integers(1, 9),
+                st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "queue_id": st.integers(0, 5),
+                        "flag": st.just(2),
+                        "tail": st.sampled_from(["", "\\u0002WAIT\\u0001false", "\\u0002DELAY\\u00011"]),
+                        "body": st.binary(min_size=3, max_size=4),
+                    },
+                ),
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+        st.sampled_from(["ASYNC_FLUSH", "SYNC_FLUSH"]),
+    )
+    def test_anything_mixed(self, groups: list[tuple[int, dict[str, Any]]], flush: str) -> None:
+        frames = [
+            frame(at * 10 + number, 100 + at * 10 + number, **how)
+            for at, (count, how) in enumerate(groups)
+            for number in range(count)
+        ]
+        self.both(lambda broker: broker.read(frames), None, flushDiskType=flush)
+
+
+def _fields(each: Any) -> dict[str, Any]:
+    return {field.name: getattr(each, field.name) for field in each.__attrs_attrs__}
