@@ -85,7 +85,7 @@ class MasterConnection(TwistedProtocol):
         if not self._is_open:
             return
         try:
-            self._end.received(data, self._append)
+            self._end.received(data, self._append_and_acknowledge)
         except (FrameError, StoreError) as error:
             self.close(str(error))
         self._acknowledge()
@@ -93,8 +93,17 @@ class MasterConnection(TwistedProtocol):
         if watermark is not None:
             self._told(watermark)
 
+    def _append_and_acknowledge(self, chunk: Chunk) -> None:
+        """The master answers for the first messages of a read while the next ones are appended.
+
+        One flush serves the whole read.
+        """
+        self._append(chunk)
+        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+            self._acknowledge()
+
     def _acknowledge(self) -> None:
-        """Once for all that one read has brought."""
+        """For all that was appended since the last time, at once or when it is on disk."""
         written_to = self._store.written_to
         if written_to <= self._acknowledged or not self._is_open:
             return

@@ -11,6 +11,10 @@ from typing import NamedTuple
 from rocketmq_tx.errors import FrameError
 from rocketmq_tx.protocol.ha_frames import Piece, PieceDecoder, encode_report
 
+JOINED_BYTES = 16 << 10
+"""Enough for a write to be worth it. More would keep a double write's master waiting for an acknowledgement
+(measured: with 64 KiB half of what is in flight comes back at once, and master and slave idle in turn)."""
+
 
 class Chunk(NamedTuple):
     """Bytes for the commit log, all of one file, and where they belong."""
@@ -55,7 +59,7 @@ class SlaveEnd:
                 raise FrameError(f"a piece at {piece.offset} came where {self.expected} comes next")
             if not piece.body:
                 continue
-            if bodies and piece.offset % self._file_bytes == 0:
+            if bodies and (piece.offset % self._file_bytes == 0 or piece.offset - start >= JOINED_BYTES):
                 yield Chunk(start, b"".join(bodies))
                 bodies = []
             if not bodies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import random
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,10 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.config.values import BrokerRole, FlushDiskType
 from rocketmq_tx.protocol.codes import ResponseCode
-from rocketmq_tx.protocol.ha_frames import PieceDecoder, encode_piece_head, encode_report
+from rocketmq_tx.protocol.ha_frames import PieceDecoder, ReportDecoder, encode_piece_head, encode_report
 from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.remoting.registry import Registry
+from rocketmq_tx.replication.slave_end import JOINED_BYTES
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, message, open_store
 from tests.unit.replication_parts import Pair
@@ -361,6 +363,31 @@ class DoubleWriteTests(StreamCase):
         wire.pump()
         self.assertEqual(self.pair.sending.acknowledged, 0)
         self.assertEqual(self.successResultOf(self.sent()), ResponseCode.SLAVE_NOT_AVAILABLE)
+
+    def read_of_much(self, flush_disk_type: FlushDiskType) -> list[int]:
+        """What a slave says to one read that brings 40 messages of 1 KiB."""
+        pair = self.pair = Pair(mapped_file_size_commit_log=1 << 20)
+        pair.connect().pump()
+        pair.slave.config.flush_disk_type = flush_disk_type
+        pair.flushes.held = True
+        pair.send(40, 1000)
+        pair.following.dataReceived(pair.wire.server.take(None))
+        self.assertEqual(pair.slave.written_to, pair.master.written_to)
+        return ReportDecoder().feed(pair.wire.client.take(None))
+
+    def test_a_slave_acknowledges_the_first_messages_of_a_read_before_it_appends_the_others(self) -> None:
+        said = self.read_of_much(FlushDiskType.ASYNC_FLUSH)
+        self.assertEqual(said[-1], self.pair.master.written_to)
+        self.assertEqual(len(said), 3)
+        for offset, next_one in pairwise([0, *said]):
+            self.assertLess(offset, next_one)
+            self.assertLess(next_one - offset, 2 * JOINED_BYTES)
+        self.assertEqual(len(self.pair.arrived), 3)
+
+    def test_a_slave_under_SYNC_FLUSH_flushes_once_for_a_read(self) -> None:
+        self.assertEqual(self.read_of_much(FlushDiskType.SYNC_FLUSH), [])
+        [(offset, _)] = self.pair.flushes.waiting
+        self.assertEqual(offset, self.pair.master.written_to)
 
     def test_a_slave_under_SYNC_FLUSH_acknowledges_what_is_on_its_disk(self) -> None:
         self.pair.slave.config.flush_disk_type = FlushDiskType.SYNC_FLUSH
