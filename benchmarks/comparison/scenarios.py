@@ -11,6 +11,9 @@ JAVA = Group("java", Servers(), by_java.warm_up, java=True)
 JAVA_CONSUMERS = Group("java-consumers", Servers(), by_java.warm_up_consumers, java=True)
 SYNC_FLUSH = Group("sync-flush", Servers({"flushDiskType": "SYNC_FLUSH"}), raw.warm_up_sends)
 SLOW_DISK = Group("slow-disk", Servers({"flushDiskType": "SYNC_FLUSH"}, fsync_ms=5), raw.warm_up_sends)
+JAVA_SYNC_FLUSH = Group(
+    "java-sync-flush", Servers({"flushDiskType": "SYNC_FLUSH"}), by_java.warm_up, java=True
+)
 PAIR = Group("pair", Servers(slave=True), raw.warm_up_sends)
 ALONE = Group("alone", None)
 
@@ -152,6 +155,14 @@ SCENARIOS = (
     Scenario(
         "sync-flush-5ms", "SYNC_FLUSH, 5 ms added to each fsync, raw sends, 4 x 16", SLOW_DISK, _rate(1.5),
         raw.sends(in_flight=16),
+    ),
+    Scenario(
+        "java-sync-flush-1", "SYNC_FLUSH, Java sync sends, 1 thread", JAVA_SYNC_FLUSH,
+        _rate(), by_java.sends("sync", 1),
+    ),
+    Scenario(
+        "java-sync-flush-64", "SYNC_FLUSH, Java sync sends, 64 threads", JAVA_SYNC_FLUSH,
+        _rate(), by_java.sends("sync", 64),
     ),
     Scenario(
         "sync-master", "SYNC_MASTER, raw sends, 4 x 64", PAIR,
