@@ -16,14 +16,14 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
-from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME, LOW_WORD, EntryBlocks, starts_of
+from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME, LOW_WORD, WORDS, EntryBlocks, starts_of
 from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.record_reads import RecordReads
-from rocketmq_tx.store.tag_scan import Limits, TagScan
+from rocketmq_tx.store.tag_scan import Limits, TagScan, tagged
 
-_SIZES = slice(2, None, 5)
+_SIZES = slice(2, None, WORDS)
 """Of the words of entries."""
 
 
@@ -62,6 +62,12 @@ class GetResult:
 _SCAN_BYTES_MIN = 16_000
 _SCAN_ENTRIES_MAX = 32_000
 """However many messages a consumer asks for: a filter that matches nothing must not hold up all others."""
+
+
+def _scan_end(queue: ConsumeQueue, offset: int, max_count: int) -> int:
+    """So far a scan by tags goes."""
+    entries = max(_SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES, min(max_count, _SCAN_ENTRIES_MAX))
+    return min(queue.max_offset, offset + entries)
 
 
 class Puller:
@@ -116,16 +122,22 @@ class Puller:
         self, queue: ConsumeQueue, offset: int, max_count: int, matches: Matches | None, may_block: bool
     ) -> GetResult:
         hot_bytes = self._memory_bytes * self._config.access_message_in_memory_max_ratio // 100
-        if matches is None:
-            result = self._scan_together(queue, offset, max_count, may_block, hot_bytes)
-            if result is not None:
-                return result
+        try:
+            if matches is None:
+                result = self._scan_together(queue, offset, max_count, may_block, hot_bytes)
+            else:
+                result = self._scan_alike(queue, offset, max_count, matches, may_block, hot_bytes)
+        except WouldBlock:
+            raise
+        except StoreError:
+            result = None  # which record it is, is found one by one
+        if result is not None:
+            return result
         scan = TagScan(self._log, queue, self._blocks, self._ext, matches, may_block)
-        entries = max(_SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES, min(max_count, _SCAN_ENTRIES_MAX))
         log_end = self._log.written_to
         scan.run(
             offset,
-            min(queue.max_offset, offset + entries),
+            _scan_end(queue, offset, max_count),
             lambda first_start: self._limits(log_end - first_start > hot_bytes, max_count),
         )
         return self._answer(queue, scan, log_end - scan.last_start > hot_bytes, may_block)
@@ -144,7 +156,7 @@ class Puller:
         )
         entries = self._blocks.read(queue, offset, count if count > 0 else 1, may_block)
         sizes = entries[_SIZES]
-        size_bytes = sum(sizes)
+        count, size_bytes = len(sizes), sum(sizes)
         first = (entries[0] << 32) | (entries[1] & LOW_WORD)
         last = (entries[-5] << 32) | (entries[-4] & LOW_WORD)
         written_to = log.written_to
@@ -154,21 +166,65 @@ class Puller:
             or written_to - first > hot_bytes
         ):
             return None
-        try:
-            end = first + size_bytes
-            if last + sizes[-1] == end <= log.segments.end_of(first):
-                body = log.read(first, size_bytes, may_block)
-            else:
-                body = self._records.close(starts_of(entries), sizes, may_block)
-        except WouldBlock:
-            raise
-        except StoreError:
-            return None  # which one of them it is, is found one by one
-        count = len(sizes)
+        end = first + size_bytes
+        if last + sizes[-1] == end <= log.segments.end_of(first):
+            body = log.read(first, size_bytes, may_block)
+        else:
+            alike = None
+            if sizes == sizes[:1] * count:
+                alike = self._records.alike(entries, b"\1" * count, first, may_block)
+            body = alike or self._records.close(starts_of(entries), sizes, may_block)
         end = offset + count
         return GetResult(
             GetStatus.FOUND, end, first_kept, queue_end, body, count, written_to - last > hot_bytes, end
         )
+
+    def _scan_alike(
+        self,
+        queue: ConsumeQueue,
+        offset: int,
+        max_count: int,
+        matches: Matches,
+        may_block: bool,
+        hot_bytes: int,
+    ) -> GetResult | None:
+        """Messages by tag where some entries are enough, all ours and of one size, and nothing left memory.
+
+        None for every other case.
+        """
+        config, log = self._config, self._log
+        most = max(1, min(config.max_transfer_count_on_message_in_memory, max_count))
+        scan_end = _scan_end(queue, offset, max_count)
+        entries = self._blocks.read(queue, offset, min(ENTRIES_AT_A_TIME, scan_end - offset), may_block)
+        found = tagged(entries, matches, most)
+        if found is None:
+            return None
+        wanted, count = found
+        looked_at, size = len(wanted), entries[2]
+        if count < most and offset + looked_at < scan_end:
+            return None
+        entries = entries[: looked_at * WORDS]
+        sizes = entries[_SIZES]
+        first = (entries[0] << 32) | (entries[1] & LOW_WORD)
+        last = (entries[-5] << 32) | (entries[-4] & LOW_WORD)
+        written_to = log.written_to
+        if (
+            first < log.trusted_from
+            or last + size > written_to
+            # An answer is full at the first entry, wanted or not, that it has no room for.
+            or (count + 1) * size > config.max_transfer_bytes_on_message_in_memory
+            or written_to - first > hot_bytes
+            or sizes != sizes[:1] * looked_at
+        ):
+            return None
+        body = self._records.alike(entries, wanted, first, may_block)
+        if body is None:
+            return None
+        end = offset + looked_at
+        return GetResult(
+            GetStatus.FOUND, end, queue.min_offset, queue.max_offset, body, count,
+            written_to - last > hot_bytes, end,
+        )  # fmt: skip
 
     def _scan_properties(
         self,

@@ -1,8 +1,8 @@
-"""Cuts records out of a stretch of the log that holds others' records, too.
+"""Cuts records out of a stretch of the log that holds others' records, too: many at once, if they are alike.
 
 Where all are of one size, as those of one kind of message often are, whole patterns of places come again and
-again - queues that are written in turn, every second tag - and a compiled `struct` cuts all of them in one
-call: a pattern that is seen a second time is compiled. Everything else is cut one by one.
+again - queues that are written in turn, every second tag. A pattern is known by the low words of its offsets,
+put into one number; when it is seen a second time, a `struct` is compiled that cuts all records in one call.
 """
 
 from __future__ import annotations
@@ -11,66 +11,76 @@ import sys
 from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import compress, pairwise
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from rocketmq_tx.store.entry_blocks import LOW_WORD, WORDS, starts_of
 
 PATTERNS_MAX: Final = 512
 """So many are remembered, of some kilobytes each."""
-_NUMBER = "q"
-Cut = Callable[[Any], Sequence[bytes]]
-"""Gives the records in a stretch from the begin of the first to the end of the last one."""
-_Pattern = tuple[int, int, int]
-"""Size and number of the records, and their places behind the first one as 64-bit digits of one number."""
+GAP_BYTES_MAX: Final = 8 << 10
+"""Of a pattern whose records are farther apart, each is better read alone."""
+_Pattern = tuple[int, int, bytes]
+"""Size of a record; offsets behind the first one as 32-bit digits; which of the entries are wanted."""
+
+
+class Cut(NamedTuple):
+    """A stretch of the log, `begin` behind the first entry's record, and what takes the records out of it."""
+
+    begin: int
+    span: int
+    end: int
+    """Where the last record looked at ends, behind the begin of the first."""
+    unpack: Callable[[Any], Sequence[bytes]]
 
 
 class RecordCuts:
-    """Makes cuts, and remembers patterns."""
+    """Remembers patterns."""
 
     def __init__(self) -> None:
         self._cuts: dict[_Pattern, Cut | None] = {}
 
-    def of(self, starts: Sequence[int], sizes: Sequence[int]) -> Cut | None:
-        """The cut for these records (numbers from 0 on); None when they are not in the order of the log."""
-        count, size = len(starts), sizes[0]
-        pattern: _Pattern | None = None
-        if sizes == sizes[:1] * count:  # type: ignore[operator]
-            # No other places give this number, unless they are before the first one or overlap their like.
-            pattern = size, count, _digits(starts) - starts[0] * _ones(count)
-            cut = self._cuts.get(pattern)
-            if cut is not None:
-                return cut
-        begin = starts[0]
-        # Where numbers were damaged, a queue need not be in the order of the log.
-        if min(starts) != begin or max(starts) != starts[-1]:
-            return None
-        if pattern is not None:
-            self._note(pattern, starts)
-        return lambda data: [
-            data[start - begin : start - begin + size] for start, size in zip(starts, sizes, strict=True)
-        ]
+    def of(self, entries: array[int], wanted: bytes) -> Cut | None:
+        """The cut for the records of entries, of those that `wanted` has a 1 for; None where none is known.
 
-    def _note(self, pattern: _Pattern, starts: Sequence[int]) -> None:
-        cuts, size = self._cuts, pattern[0]
+        `entries` are words, as `entry_blocks` makes them; their sizes are equal.
+        """
+        lows, highs = entries[1::WORDS], entries[0::WORDS]
+        low = lows[0] & LOW_WORD
+        pattern = entries[2], int.from_bytes(lows, "little") - low * _ones(len(lows)), wanted
+        cut = self._cuts.get(pattern)
+        if cut is None:
+            self._note(pattern, entries)
+            return None
+        # No other offsets have that number where the low word overflows nowhere.
+        if low + cut.end > LOW_WORD or highs != highs[:1] * len(highs):
+            return None
+        return cut
+
+    def _note(self, pattern: _Pattern, entries: array[int]) -> None:
+        cuts = self._cuts
         if pattern not in cuts:
             if len(cuts) >= PATTERNS_MAX:
                 cuts.clear()
             cuts[pattern] = None
             return
-        gaps = [after - before - size for before, after in pairwise(starts)]
-        if min(gaps, default=0) >= 0:
-            cuts[pattern] = Struct(f"{size}s" + "".join([f"{gap}x{size}s" for gap in gaps])).unpack
+        starts, size, wanted = starts_of(entries), entries[2], pattern[2]
+        first, end = starts[0], starts[-1] + size
+        places = list(compress(starts, wanted))
+        gaps = [after - before - size for before, after in pairwise(places)]
+        if (
+            sys.byteorder == "little"  # else the words would be other digits
+            and all(before < after for before, after in pairwise(starts))
+            and first >= 0
+            and first >> 32 == end >> 32
+            and all(0 <= gap <= GAP_BYTES_MAX for gap in gaps)
+        ):
+            layout = Struct(f"{size}s" + "".join([f"{gap}x{size}s" for gap in gaps]))
+            cuts[pattern] = Cut(places[0] - first, layout.size, end - first, layout.unpack)
 
 
-def _digits(numbers: Sequence[int]) -> int:
-    """The numbers as 64-bit digits of one, the first one lowest."""
-    ordered = array(_NUMBER, numbers)
-    if sys.byteorder == "big":
-        ordered.byteswap()
-    return int.from_bytes(ordered.tobytes(), "little")
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _ones(count: int) -> int:
-    """1 in each of `count` such digits."""
-    return int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
+    """1 in each of so many digits."""
+    return int.from_bytes(b"\1\0\0\0" * count, "little")

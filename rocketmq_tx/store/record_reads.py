@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 
 from rocketmq_tx.errors import StoreError, WouldBlock
@@ -46,11 +47,28 @@ class RecordReads:
         if begin + span <= log.segments.end_of(begin):
             if span == total:
                 return log.read(begin, total, may_block)
-            if span <= min(total + len(starts) * _READ_COST_BYTES, _SPAN_BYTES_MAX):
-                cut = self._cuts.of(starts, sizes)
-                if cut is not None:
-                    return b"".join(cut(log.read(begin, span, may_block)))
+            is_near = span <= min(total + len(starts) * _READ_COST_BYTES, _SPAN_BYTES_MAX)
+            # Where numbers were damaged, a queue need not be in the order of the log.
+            if is_near and min(starts) == begin and max(starts) == starts[-1]:
+                data = log.read(begin, span, may_block)
+                return b"".join(
+                    [
+                        data[start - begin : start - begin + size]
+                        for start, size in zip(starts, sizes, strict=True)
+                    ]
+                )
         return b"".join([log.read(start, size, may_block) for start, size in zip(starts, sizes, strict=True)])
+
+    def alike(self, entries: array[int], wanted: bytes, first: int, may_block: bool) -> bytes | None:
+        """Records of those entries, all of one size, for which `wanted` has a 1, back to back.
+
+        The first entry's record begins at `first`. None where one read is not enough, or not known to be.
+        """
+        log = self._log
+        cut = self._cuts.of(entries, wanted)
+        if cut is None or first + cut.end > log.segments.end_of(first) or cut.span > _SPAN_BYTES_MAX:
+            return None
+        return b"".join(cut.unpack(log.read(first + cut.begin, cut.span, may_block)))
 
     def verified(
         self, queue: ConsumeQueue, starts: Sequence[int], sizes: Sequence[int], may_block: bool

@@ -50,15 +50,37 @@ def _wanted(entries: array[int], starts: Sequence[int], matches: Matches, room: 
     largest = max(all_sizes)
     if min(codes) <= EXT_ADDRESS_MAX or largest == FILLER_SIZE:
         return None
-    flags = list(map(matches, codes))
-    wanted_starts, sizes = list(compress(starts, flags)), list(compress(all_sizes, flags))
+    flags = bytes(map(matches, codes))
+    if flags.count(1) >= room.messages:
+        flags = _cut_behind(flags, room.messages)
     looked_at = len(flags)
-    if len(wanted_starts) >= room.messages:
-        wanted_starts, sizes = wanted_starts[: room.messages], sizes[: room.messages]
-        looked_at = list(starts).index(wanted_starts[-1]) + 1
+    wanted_starts, sizes = list(compress(starts, flags)), list(compress(all_sizes, flags))
     # An answer is full at the first entry, wanted or not, that it has no room for.
     fits = sum(sizes) + largest <= room.size_bytes
     return _Wanted(wanted_starts, sizes, looked_at) if fits else None
+
+
+def tagged(entries: array[int], matches: Matches, most: int) -> tuple[bytes, int] | None:
+    """(1 for each entry that matches, up to the last one of `most`, else 0; how many do).
+
+    None where none does, or where a code stands elsewhere.
+    """
+    codes = codes_of(entries)
+    if min(codes) <= EXT_ADDRESS_MAX:
+        return None
+    flags = bytes(map(matches, codes))
+    count = flags.count(1)
+    if count >= most:
+        flags, count = _cut_behind(flags, most), most
+    return (flags, count) if count else None
+
+
+def _cut_behind(flags: bytes, count: int) -> bytes:
+    """What ends with the 1 of that number; there are so many."""
+    if flags.count(1) == count:
+        return flags[: flags.rindex(1) + 1]
+    places = list(compress(range(len(flags)), flags))
+    return flags[: places[count - 1] + 1]
 
 
 class TagScan:

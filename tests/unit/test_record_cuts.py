@@ -1,60 +1,95 @@
-"""Cutting by patterns gives what cutting one by one gives."""
+"""Cutting by patterns gives what cutting one by one gives, or nothing."""
 
 from __future__ import annotations
 
 from array import array
+from itertools import compress
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.store import record_cuts
+from rocketmq_tx.store.entry_blocks import as_words
+from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.record_cuts import RecordCuts
 
-GAPS = st.lists(st.sampled_from([0, 1, 50, -3]), max_size=12)
+SIZE = 20
+ALL = b"\1" * 100
+
+
+def entries(starts: list[int], size: int = SIZE) -> array[int]:
+    return as_words(b"".join([QUEUE_ENTRY.pack(start, size, -number) for number, start in enumerate(starts)]))
+
+
+def is_right(cuts: RecordCuts, starts: list[int], wanted: bytes) -> bool:
+    """Is there a cut? Then it gives the records wanted."""
+    cut = cuts.of(entries(starts), wanted)
+    if cut is None:
+        return False
+    places = list(compress(starts, wanted))
+    assert (cut.begin, cut.span) == (places[0] - starts[0], places[-1] + SIZE - places[0])
+    assert cut.end == starts[-1] + SIZE - starts[0]
+    data = bytes(number % 251 for number in range(cut.span))
+    found = list(cut.unpack(data))
+    assert found == [data[place - places[0] : place - places[0] + SIZE] for place in places]
+    return True
 
 
 class Cuts(SynchronousTestCase):
-    @given(st.integers(0, 2**40), st.integers(1, 40), GAPS, st.booleans(), st.booleans())
-    @example(2**32 - 60, 20, [0, 50, 0], True, True)
-    def test_records_come_out_whole_however_often_their_pattern_was_seen(
-        self, first: int, size: int, gaps: list[int], alike: bool, columns: bool
+    @given(
+        st.integers(0, 2**40),
+        st.lists(st.tuples(st.sampled_from([0, 1, 50]), st.booleans()), max_size=12),
+        st.integers(0, 2**40),
+    )
+    @example(2**32 - 60, [(0, True), (50, False), (0, True)], 0)
+    @example(0, [(0, True), (50, False), (0, True)], 2**32 - 60)
+    def test_a_pattern_seen_twice_cuts_whole_records_wherever_it_stands(
+        self, first: int, gaps: list[tuple[int, bool]], other: int
     ) -> None:
+        starts, wanted = [0], b"\1"
+        for gap, is_wanted in gaps:
+            starts.append(starts[-1] + SIZE + gap)
+            wanted += bytes((is_wanted,))
         cuts = RecordCuts()
-        sizes = [size] * (len(gaps) + 1) if alike else [size + number for number in range(len(gaps) + 1)]
-        starts = [first]
-        for gap, before in zip(gaps, sizes, strict=False):
-            starts.append(max(starts[-1], starts[-1] + before + gap))
-        data = bytes(number % 251 for number in range(starts[-1] + sizes[-1] - first))
-        wanted = [data[at - first : at - first + size] for at, size in zip(starts, sizes, strict=True)]
+        for base in (first, first, other):
+            known = is_right(cuts, [base + start for start in starts], wanted)
+        ends = [(base + starts[-1] + SIZE) >> 32 for base in (first, other)]
+        whole = ends == [first >> 32, other >> 32]
+        self.assertTrue(known or not whole)
+
+    @given(
+        st.lists(
+            st.lists(st.sampled_from([0, 1, 20, 2**31, 2**32 - 1, 2**32, 2**32 + 20, 2**63 - 1, -1]),
+                     min_size=3, max_size=3),
+            min_size=1, max_size=12,
+        )
+    )  # fmt: skip
+    @example([[0, 20, 2**32 + 20]] * 3)
+    @example([[0, 20, 40]] * 3 + [[2**32 - 40, 2**32 - 20, 0]])
+    @example([[0, 20, 40]] * 3 + [[0, 2**32 + 20, 40]])
+    def test_places_that_make_no_sense_are_never_cut_wrongly(self, lists: list[list[int]]) -> None:
+        cuts = RecordCuts()
+        for starts in lists:
+            known = is_right(cuts, starts, b"\1\1\1")
+            self.assertTrue(not known or starts == sorted(starts))
+
+    def test_what_is_wanted_is_part_of_a_pattern(self) -> None:
+        cuts = RecordCuts()
+        for wanted in (b"\1\0\1", b"\0\1\1"):
+            self.assertFalse(is_right(cuts, [0, 50, 100], wanted))
+        for wanted in (b"\1\0\1", b"\0\1\1"):
+            cuts.of(entries([0, 50, 100]), wanted)
+            self.assertTrue(is_right(cuts, [0, 50, 100], wanted))
+
+    def test_records_far_apart_are_not_cut_out_of_one_read(self) -> None:
+        cuts = RecordCuts()
         for _ in range(3):
-            cut = cuts.of(array("q", starts), array("i", sizes)) if columns else cuts.of(starts, sizes)
-            assert cut is not None
-            self.assertEqual(list(cut(data)), wanted)
-
-    @given(st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=6), st.integers(1, 9))
-    @example([2**63 - 1, 0], 5)
-    def test_places_out_of_order_have_no_cut_though_others_were_seen(
-        self, starts: list[int], size: int
-    ) -> None:
-        cuts = RecordCuts()
-        for offset in range(3):
-            cuts.of([offset + size * 3 * number for number in range(len(starts))], [size] * len(starts))
-        in_order = min(starts) == starts[0] and max(starts) == starts[-1]
-        self.assertEqual(cuts.of(starts, [size] * len(starts)) is not None, in_order)
-
-    def test_a_pattern_is_compiled_when_it_is_seen_again_wherever_it_stands(self) -> None:
-        cuts = RecordCuts()
-        data = bytes(range(60))
-        for offset in (0, 1000, 2**33):
-            cut = cuts.of([offset, offset + 40], [20, 20])
-            assert cut is not None
-            self.assertEqual(list(cut(data)), [data[:20], data[40:]])
-        self.assertEqual([compiled is not None for compiled in cuts._cuts.values()], [True])
+            self.assertFalse(is_right(cuts, [0, record_cuts.GAP_BYTES_MAX + SIZE + 1], ALL[:2]))
 
     def test_patterns_are_bounded(self) -> None:
         self.patch(record_cuts, "PATTERNS_MAX", 10)
         cuts = RecordCuts()
         for gap in range(100):
-            cuts.of([0, 20 + gap], [20, 20])
+            cuts.of(entries([0, 20 + gap]), ALL[:2])
             self.assertLessEqual(len(cuts._cuts), 10)
