@@ -129,7 +129,11 @@ class FrameDecoder:
             item: Any = None
             code = SCANNED_SEND
             # The type byte of JSON is 0, so this also says that the header is JSON.
-            if scanner is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
+            if scanner is None or word > LONGEST_SCANNED_HEADER or header_start + word > end:
+                pass
+            elif data.startswith(_PULL_BEGINS, header_start):
+                code, item = SCANNED_PULL, scan_pull(data, header_start, header_start + word, end)
+            else:
                 if alike_from <= position and _may_be_alike(data, position, end):
                     alike = scan_alike(scanner, data, position, header_start, header_start + word, end)
                     if alike is not None:
@@ -188,9 +192,7 @@ def _put_alike(runs: list[Run], gathered: dict[int, list[Any]], alike: list[Any]
 
 
 def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> tuple[int, Any]:
-    """What is scanned besides sends: its code and item, which is None for whatever is to be parsed."""
-    if data.startswith(_PULL_BEGINS, header_start):
-        return SCANNED_PULL, scan_pull(data, header_start, header_end, end)
+    """What else is scanned: its code and item, which is None for whatever is to be parsed."""
     if data.startswith(_BATCH_BEGINS, header_start):
         return SCANNED_BATCH, scan_batch(data, header_start, header_end, end)
     return SCANNED_END, scan_end(data, header_start, header_end, end)
