@@ -129,11 +129,10 @@ class FrameDecoder:
             item: Any = None
             code = SCANNED_SEND
             # The type byte of JSON is 0, so this also says that the header is JSON.
-            if scanner is None or word > LONGEST_SCANNED_HEADER or header_start + word > end:
-                pass
-            elif data.startswith(_PULL_BEGINS, header_start):
+            is_short = word <= LONGEST_SCANNED_HEADER and header_start + word <= end
+            if scanner is not None and is_short and data.startswith(_PULL_BEGINS, header_start):
                 code, item = SCANNED_PULL, scan_pull(data, header_start, header_start + word, end)
-            else:
+            elif scanner is not None and is_short:
                 if alike_from <= position and _may_be_alike(data, position, end):
                     alike = scan_alike(scanner, data, position, header_start, header_start + word, end)
                     if alike is not None:
