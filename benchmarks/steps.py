@@ -46,7 +46,7 @@ def sends(bench: Bench) -> None:
     bench.serve(reads[:20])
     parts, peer = bench.broker.parts, bench.protocol.peer
     appending, store, now_ms = parts.appending, parts.store, bench.broker.now_ms()
-    decoder = FrameDecoder(scanner=parts.scanner)
+    decoder = FrameDecoder(scanner=parts.sending.scanner)
     ((_, run),) = decoder.feed(reads[0])
     count = len(run)
     seen: list[NewMessage] = []
@@ -57,7 +57,7 @@ def sends(bench: Bench) -> None:
         return append(messages, now_ms)
 
     appending.append = record  # type: ignore[method-assign,assignment]
-    parts.scanned_sends.send_scanned(peer, run)
+    parts.sending.scanned_sends.send_scanned(peer, run)
     placed = append(seen, now_ms)
     appending.append = lambda messages, now_ms: placed  # type: ignore[method-assign,assignment,misc]
 
@@ -70,8 +70,8 @@ def sends(bench: Bench) -> None:
 
     print("a send:")
     say("frames and headers", lambda: decoder.feed(reads[0]), count)
-    say("messages and answers", lambda: parts.scanned_sends.send_scanned(peer, run), count)
-    say("of it, answers", lambda: parts.scanned_sends._answer(run, placed, None), count)
+    say("messages and answers", lambda: parts.sending.scanned_sends.send_scanned(peer, run), count)
+    say("of it, answers", lambda: parts.sending.scanned_sends._answer(run, placed, None), count)
     say("records and queue entries, written", lambda: append_and_index(index=False), count)
     say("the same, and the index", lambda: append_and_index(index=True), count)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from unittest import mock
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
@@ -87,8 +86,7 @@ class MemoryBroker:
         self.set_by_ms = 0
         """By so much somebody has set the wall clock."""
         self.settings = broker_settings(**{"storePathRootDir": "/store", **SMALL_FILES, **keys})
-        with mock.patch("rocketmq_tx.broker.service.OwnThread", NoThread):
-            self.parts = BrokerParts(self.settings, self.clock, self.now_ms, self.disk)
+        self.parts = BrokerParts(self.settings, self.clock, self.now_ms, self.disk, NoThread)
         self._services = [
             self.parts.store_service,
             self.parts.tables.service,
@@ -154,7 +152,7 @@ class MemoryBroker:
     def ask(self, frame: Frame) -> Frame:
         """The answer to a request that is answered at once."""
         answers = []
-        for code, run in FrameDecoder(1 << 30, self.parts.scanner).feed(encode_frame(frame)):
+        for code, run in FrameDecoder(1 << 30, self.parts.sending.scanner).feed(encode_frame(frame)):
             answers += self.parts.connections.registry.serve(FakePeer(), code, run)  # type: ignore[arg-type]
         data = b"".join(answer if isinstance(answer, bytes) else _now(answer) for answer in answers)
         ((_, (answer,)),) = FrameDecoder().feed(data)

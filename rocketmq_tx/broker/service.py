@@ -18,22 +18,17 @@ from rocketmq_tx.broker.admin_cleaning import CleaningRequests
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
-from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.config_file import PropertiesFile
 from rocketmq_tx.broker.failover_side import FailoverSide
-from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.replication_side import ReplicationSide
 from rocketmq_tx.broker.reply_handler import ReplyHandler
-from rocketmq_tx.broker.scanned_batches import ScannedBatches
-from rocketmq_tx.broker.scanned_sends import ScannedSends
 from rocketmq_tx.broker.send_answers import SendAnswers
-from rocketmq_tx.broker.send_handler import SendHandler
-from rocketmq_tx.broker.statistics import BrokerStatistics
-from rocketmq_tx.broker.store_service import StoreService
+from rocketmq_tx.broker.sending_side import SendingSide
+from rocketmq_tx.broker.storage_side import StorageSide
 from rocketmq_tx.broker.tables import Tables
 from rocketmq_tx.broker.timer_service import TimerService
 from rocketmq_tx.broker.transactions import Transactions
@@ -42,25 +37,19 @@ from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.codes import SerializeType
-from rocketmq_tx.protocol.send_scan import SendScanner
 from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.listener import Listener
 from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.replication.listener import usual_port
-from rocketmq_tx.replication.slaves import Slaves
-from rocketmq_tx.runtime.arrivals import Arrivals
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
-from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.services import OrderedServices
-from rocketmq_tx.runtime.threads import OwnThread, off_reactor
-from rocketmq_tx.runtime.watermark import Watermark
+from rocketmq_tx.runtime.threads import OwnThread, Runner, off_reactor
 from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.automatic_side import AutomaticSide
+    pass
 
 VIP_PORT_OFFSET = -2
 STOP_TIMEOUT_S = 5.0
@@ -79,18 +68,32 @@ def make_broker(
 
 
 class BrokerParts:
-    """Makes the parts, top down: what is below uses what is above."""
+    """Makes the parts, top down: what is below uses what is above. `thread` makes one, named."""
 
-    def __init__(self, settings: BrokerSettings, reactor: Any, now_ms: WallClock, disk: Disk) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        reactor: Any,
+        now_ms: WallClock,
+        disk: Disk,
+        thread: Callable[[Any, str], Runner] = OwnThread,
+    ) -> None:
         self.settings = settings
         self.reactor = reactor
         self.now_ms = now_ms
         self.disk = disk
-        self._make_store()
-        self.tables = Tables(settings, disk, self._notice, reactor, now_ms)
+        self.answers = SendAnswers(settings)
+        storage = StorageSide(settings, disk, self.answers.store_host, thread, reactor, now_ms)
+        self.store, self.store_service = storage.store, storage.service
+        self.flushes, self.arrivals, self.slaves = storage.flushes, storage.arrivals, storage.slaves
+        self.appending, self.statistics = storage.appending, storage.statistics
+        self.automatic = storage.automatic
+        self.tables = Tables(settings, disk, storage.notice, reactor, now_ms)
         self.topics, self.groups = self.tables.topics, self.tables.groups
         self.offsets = self.tables.offsets
-        self._make_sending()
+        self.sending = SendingSide(
+            settings, self.store, self.topics, self.groups, self.appending, self.answers, now_ms
+        )
         self.reading = ReadingSide(
             settings,
             self.store if self.automatic is None else self.automatic.reads,
@@ -139,7 +142,7 @@ class BrokerParts:
             self.flushes,
             self.arrivals,
             WarmReads(self.store, off_reactor(reactor)),
-            OwnThread(reactor, "timers"),
+            thread(reactor, "timers"),
             self.answers.store_host,
             lambda: self.topics.ensure(names.TIMER_TOPIC, 2),
             reactor,
@@ -149,83 +152,6 @@ class BrokerParts:
         self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
         self._make_cluster()
         self._make_listening()
-
-    def _make_store(self) -> None:
-        settings, reactor = self.settings, self.reactor
-        self.answers = SendAnswers(settings)
-        self.store = MessageStore(
-            settings.store,
-            self.disk,
-            self.answers.store_host,
-            settings.facts.physical_memory_bytes,
-            self._notice,
-            reactor.seconds,
-        )
-        flush_threads = [OwnThread(reactor, f"flush-{number}") for number in (1, 2)]
-        self.flushes = GroupCommit(self.store, Watermark(reactor), list(flush_threads), reactor)
-        self.store_service = StoreService(
-            self.store, settings.store, self.flushes, OwnThread(reactor, "checkpoint"), reactor, self.now_ms
-        )
-        self.arrivals = Arrivals(reactor)
-        self.slaves = Slaves(settings.store, reactor)
-        self.automatic = self._make_automatic()
-        self.statistics = BrokerStatistics(
-            settings.broker.broker_cluster_name,
-            self.now_ms,
-            settings.broker.enable_detail_stat,
-            settings.store.enable_lmq,
-        )
-        automatic = self.automatic
-        self.appending = Appending(
-            settings.store,
-            self.store,
-            self.flushes,
-            self.arrivals if automatic is None else automatic.arrivals,
-            self._appended,
-            self.slaves if automatic is None else automatic.replicas,
-            self.statistics,
-        )
-        self.appending.everybody_waits = automatic is not None
-
-    def _make_automatic(self) -> AutomaticSide | None:
-        if not self.settings.broker.auto_failover:
-            return None
-        # kazoo and what it needs cost a tenth of a start, and few want it
-        from rocketmq_tx.broker.automatic_side import AutomaticSide  # noqa: PLC0415
-
-        return AutomaticSide(self.settings, self.store, self.slaves, self.arrivals, self.reactor)
-
-    def _make_sending(self) -> None:
-        self.scanner = SendScanner()
-        self.further_queues = FurtherQueues(
-            self.settings.store, self.store, lambda topic: self.topics.get(topic) is not None
-        )
-        self.send_handler = SendHandler(
-            self.settings,
-            self.topics,
-            self.groups,
-            self.appending,
-            self.answers,
-            self.now_ms,
-            self.further_queues,
-        )
-        self.scanned_sends = ScannedSends(
-            self.settings,
-            self.topics,
-            self.appending,
-            self.answers,
-            self.send_handler,
-            self.now_ms,
-        )
-
-        self.scanned_batches = ScannedBatches(
-            self.settings,
-            self.topics,
-            self.appending,
-            self.answers,
-            self.send_handler,
-            self.now_ms,
-        )
 
     def _make_cluster(self) -> None:
         """What this broker is to NameServers and to the others of its name."""
@@ -271,7 +197,7 @@ class BrokerParts:
                 self.redelivery.schedule.role_changed,
                 self.timers.role_changed,
                 self.transactions.role_changed,
-                self.scanned_sends.settings_changed,
+                self.sending.settings_changed,
             ],
             self.caller,
             self.reactor,
@@ -281,11 +207,9 @@ class BrokerParts:
 
     def _registry(self) -> Registry:
         settings = self.settings
-        config_file = PropertiesFile(self.disk, str(settings.update_file), self._notice)
+        config_file = PropertiesFile(self.disk, str(settings.update_file), self.store_service.notice)
         return Registry(
-            self.send_handler,
-            self.scanned_sends,
-            self.scanned_batches,
+            *self.sending.handlers,
             TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             CleaningRequests(
@@ -300,7 +224,7 @@ class BrokerParts:
                 self.appending,
                 self.answers,
                 self.now_ms,
-                self.further_queues,
+                self.sending.further_queues,
             ),
             *self.reading.handlers(),
             *self.transactions.handlers(),
@@ -314,7 +238,7 @@ class BrokerParts:
         self.connections = Connections(
             self.reactor,
             self._registry(),
-            scanner=self.scanner,
+            scanner=self.sending.scanner,
             observers=[*self.reading.observers(), *self.replication.observers()],
             send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
         )
@@ -365,12 +289,6 @@ class BrokerParts:
 
     # -- what one part has to know of another --------------------------------------------------------------
 
-    def _appended(self) -> None:
-        self.slaves.log_grew()
-        if self.automatic is not None:
-            self.automatic.replicas.log_grew()
-        self.store_service.appended()
-
     def _released_before(self, commit_log_offset: int) -> Deferred[None]:
         waiting = self.timers.appended_again_before(commit_log_offset)
         return waiting.addCallback(lambda _: self.transactions.put_back_before(commit_log_offset))
@@ -384,15 +302,11 @@ class BrokerParts:
 
     def _settings_changed(self, changed: Mapping[str, str]) -> None:
         self.connections.limits.take(self.settings.server)
-        self.scanned_sends.settings_changed()
-        self.scanned_batches.settings_changed()
+        self.sending.settings_changed()
         if "brokerPermission" in changed:
             self.topics.touch()
         if "namesrvAddr" in changed:
             self.registration.register_all()
-
-    def _notice(self, sentence: str) -> None:
-        self.store_service.notice(sentence)
 
 
 def broker_identity(settings: BrokerSettings) -> BrokerIdentity:

@@ -7,7 +7,6 @@ from bisect import insort
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
-from unittest import mock
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
@@ -218,8 +217,7 @@ class BrokerNode(Node):
                 **self.keys,
             }
         )
-        with mock.patch("rocketmq_tx.broker.service.OwnThread", SimulatedThread):
-            return BrokerParts(settings, process, self.world.now_ms, self.disk)
+        return BrokerParts(settings, process, self.world.now_ms, self.disk, SimulatedThread)
 
     def slow_disk(self, least_s: float, most_s: float) -> None:
         """How long a call in a thread takes from now on: a flush, a checkpoint, a cold read."""

@@ -104,7 +104,7 @@ class Replay:
         if request.get("code") is None:
             return []
         answers: list[Any] = []
-        for code, run in FrameDecoder(1 << 30, self.parts.scanner).feed(whole_frame(case)):
+        for code, run in FrameDecoder(1 << 30, self.parts.sending.scanner).feed(whole_frame(case)):
             answers += self.parts.connections.registry.serve(FakePeer(), code, run)  # type: ignore[arg-type]
         for answer in answers:
             if not isinstance(answer, bytes):

@@ -175,7 +175,7 @@ class BothWays(SynchronousTestCase):
 
     def answers(self, header: bytes, scan: bool) -> list[Frame | str]:
         """Each answer, or that there is none yet."""
-        scanner = self.broker.parts.scanner if scan else None
+        scanner = self.broker.parts.sending.scanner if scan else None
         found: list[Frame | str] = []
         for code, run in FrameDecoder(scanner=scanner).feed(framed(header)):
             self.assertEqual(code, SCANNED_PULL if scan else 11)

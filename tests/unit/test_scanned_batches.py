@@ -64,7 +64,7 @@ class Side:
     def __init__(self, scans: bool, **keys: Any) -> None:
         self.broker = MemoryBroker(mappedFileSizeCommitLog=1 << 14, **keys)
         self.broker.parts.topics.put(TopicConfig("Orders", read_queue_nums=4, write_queue_nums=4, perm=6))
-        self.scanner = self.broker.parts.scanner if scans else None
+        self.scanner = self.broker.parts.sending.scanner if scans else None
         self.answers: list[Frame] = []
         self.run_codes: list[int] = []
 
@@ -282,7 +282,7 @@ class BothWays(SynchronousTestCase):
         self.both()
         for number in range(20):
             self.receive(batch_frame(members([5]), a=f"PG{number}"))
-            self.assertLessEqual(len(self.scanned.broker.parts.scanned_batches._plans), 5)
+            self.assertLessEqual(len(self.scanned.broker.parts.sending.scanned_batches._plans), 5)
 
     def test_keys_of_many_batches_do_not_wait_in_memory_for_ever(self) -> None:
         self.both()

@@ -64,7 +64,7 @@ class Story:
         self.broker = MemoryBroker()
         self.broker.parts.transactions.log.load(after_crash=False)
         self.broker.send(b"makes the topic")
-        self.decoder = FrameDecoder(scanner=self.broker.parts.scanner)
+        self.decoder = FrameDecoder(scanner=self.broker.parts.sending.scanner)
         self.opaque = 0
         self.halves: list[tuple[str, int, int]] = []
         """Key, commit log offset and queue offset of each that was answered."""
