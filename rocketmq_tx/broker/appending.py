@@ -142,8 +142,11 @@ class Appending:
             return None
         self._appended()
         statistics, notify = self._statistics, self._arrivals.notify
+        one_topic = messages.queues[0][0] if len({topic for topic, _ in messages.queues}) == 1 else None
+        if statistics is not None and one_topic is not None:
+            statistics.put_alike(one_topic, len(placed.offsets), len(placed.offsets) * placed.size)
         for (topic, queue_id), count in zip(messages.queues, placed.queue_counts, strict=True):
-            if statistics is not None:
+            if statistics is not None and one_topic is None:
                 statistics.put_alike(topic, count, count * placed.size)
             notify(topic, queue_id)
         return placed

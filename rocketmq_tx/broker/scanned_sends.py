@@ -145,17 +145,20 @@ class ScannedSends:
         stored: tuple[()] | StoredTail = tail.derived
         if not stored or stored.keys or len(bodies[0]) > self._settings.store.max_message_size:
             return False
-        routes = set(run.routes)
-        for route in routes:
+        first = run.routes[0]
+        numbers: dict[tuple[str, int], int] = {}
+        of_route: dict[SendRoute, int] = {}
+        others: tuple[int, int, int] | None = None
+        for route in set(run.routes):
             if route.derived is None:
                 self._make_plan(route)
-        plans: list[tuple[()] | Plan | None] = [route.derived for route in routes]
-        if not all(plans) or len({plan[2:] for plan in plans if plan}) > 1:
-            return False
-        numbers: dict[tuple[str, int], int] = {}
-        of_route = {route: numbers.setdefault(route.derived[:2], len(numbers)) for route in routes}
-        first = run.routes[0]
-        _, _, flag, sys_flag, reconsume_times = first.derived
+            plan: tuple[()] | Plan = route.derived
+            if not plan or (others is not None and plan[2:] != others):
+                return False
+            others = plan[2:]
+            of_route[route] = numbers.setdefault(plan[:2], len(numbers))
+        assert others is not None
+        flag, sys_flag, reconsume_times = others
         messages = AlikeMessages(
             list(numbers), list(map(of_route.__getitem__, run.routes)), bodies,
             [crc & _CRC_MASK for crc in map(crc32, bodies)], stored.before, run.unique_keys, stored.after,

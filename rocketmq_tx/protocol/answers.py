@@ -37,6 +37,7 @@ class SendAnswers:
     def __init__(self, region_id: str, trace_on: bool) -> None:
         self._constant = {TRACE_ON: "true" if trace_on else "false", MSG_REGION: region_id}
         self._templates: dict[int, bytes] = {}
+        self._alike: dict[bytes, bytes] = {}
         self._entries_end = b"".join(
             _entry_head(key) + _sized(value.encode()) for key, value in self._constant.items()
         )
@@ -65,11 +66,13 @@ class SendAnswers:
         if not (_are_as_long(queue_ids) and _are_as_long(queue_offsets)):
             ids = [b"%b%016X" % (id_start, offset) for offset in commit_log_offsets]
             return b"".join(map(self.json, map(int, opaques), ids, queue_ids, queue_offsets))
-        size = len(self._success % (queue_ids[0], id_start + bytes(16), queue_offsets[0], int(opaques[0])))
-        prefix = _PREFIX.pack(size + 4, size).replace(b"%", b"%%")
+        template = self._alike.get(id_start)
+        if template is None:
+            template = self._success.replace(_MSG_ID_MARK, b'"msgId":"%b%%016X"' % id_start)
+            template = self._alike[id_start] = template.replace(_OPAQUE_DIGITS, b'"opaque":%b')
+        size = len(template % (queue_ids[0], 0, queue_offsets[0], opaques[0]))
         varying = zip(queue_ids, commit_log_offsets, queue_offsets, opaques, strict=False)
-        template = prefix + self._success.replace(_MSG_ID_MARK, b'"msgId":"%b%%016X"' % id_start)
-        template = template.replace(_OPAQUE_DIGITS, b'"opaque":%b')
+        template = _PREFIX.pack(size + 4, size).replace(b"%", b"%%") + template
         return template * len(opaques) % tuple(chain.from_iterable(varying))
 
     def encode(
@@ -181,7 +184,7 @@ def _json_template(code: int, remark: str | None, ext_fields: dict[str, str]) ->
 
 def _are_as_long(numbers: Sequence[int]) -> bool:
     """Whether all are written with as many digits; none is negative."""
-    return len(b"%d" % min(numbers)) == len(b"%d" % max(numbers))
+    return len(str(min(numbers))) == len(str(max(numbers)))
 
 
 def _binary_answer(code: int, opaque: int, remark: bytes, entries: bytes, body_size: int) -> bytes:

@@ -134,7 +134,7 @@ class FrameDecoder:
                 code, item = SCANNED_PULL, scan_pull(data, header_start, header_start + word, end)
             elif scanner is not None and is_short:
                 if alike_from <= position and _may_be_alike(data, position, end):
-                    alike = scan_alike(scanner, data, position, header_start, header_start + word, end)
+                    alike = scan_alike(scanner, data, position, header_start + word, end)
                     if alike is not None:
                         _put_alike(runs, gathered, alike)
                         run_code = None
@@ -149,12 +149,8 @@ class FrameDecoder:
                 code = RESPONSE_RUN if item.is_response else item.code
             if code == run_code:
                 items.append(item)
-            elif code in gathered:
-                items = gathered[code]
-                items.append(item)
-                run_code = code
             else:
-                items = _begin_run(runs, gathered, code, gathers)
+                items = gathered[code] if code in gathered else _begin_run(runs, gathered, code, gathers)
                 items.append(item)
                 run_code = code
             position = end

@@ -105,6 +105,8 @@ class SendScanner:
         self._tail_limit = tail_limit
         self._routes: dict[tuple[bytes, bytes, bytes], SendRoute] = {}
         self._tails: dict[tuple[bytes, bytes], PropertyTail] = {}
+        self.shapes: dict[bytes, Any] = {}
+        """Belongs to `alike_sends`: one scanner serves all connections."""
         self.match = _HEADER.fullmatch
         """Finds the parts of a header in bytes; they still have to be proven, as `scan` does."""
 
@@ -140,10 +142,12 @@ class SendScanner:
     def forget_routes(self) -> None:
         """Settings changed: every route is made anew at its next message, without anything derived."""
         self._routes.clear()
+        self.shapes.clear()
 
     def forget_tails(self) -> None:
         """What handlers derive from properties changed (the cluster's name, delay levels)."""
         self._tails.clear()
+        self.shapes.clear()
 
     def _new_tail(self, before: bytes, after: bytes) -> PropertyTail | None:
         if after and not after.startswith(_SEPARATOR):

@@ -94,8 +94,7 @@ class AlikeAppender:
             return None
         known = self._queues.queues
         queues = [known.get(key) or self._queues.get(*key) for key in messages.queues]
-        topic_bytes = len(queues[0].topic_field)
-        if not all(len(queue.topic_field) == topic_bytes for queue in queues):
+        if len(queues) > 1 and len({len(queue.topic_field) for queue in queues}) > 1:
             return None
         try:
             records, placed = self._records(messages, queues, now_ms)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rocketmq_tx.protocol.java import index_key_hash, string_hash
 
@@ -57,6 +57,13 @@ def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
     return found
 
 
+def _index_hashes(topic: str, key_chars: int, hashes: Iterable[int]) -> list[int]:
+    """Hashes of `topic#key`, for keys of that length with these unsigned hashes of their own."""
+    prefix = _prefix_hash(topic) * _POWERS[key_chars] & _LOW_WORD
+    numbers = [(prefix + own) & _LOW_WORD for own in hashes]
+    return [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
+
+
 def column_hashes(topic: str, keys: bytes, key_bytes: int) -> list[int]:
     """The same for Latin-1 keys of one length that stand back to back, of one topic.
 
@@ -66,13 +73,11 @@ def column_hashes(topic: str, keys: bytes, key_bytes: int) -> list[int]:
         text = keys.decode("latin-1")
         cut = [text[start : start + key_bytes] for start in range(0, len(text), key_bytes)]
         return index_key_hashes([topic] * len(cut), cut)
-    prefix = _prefix_hash(topic) * _POWERS[_KEY_CHARS] & _LOW_WORD
     found: list[int] = []
     step = _KEYS_AT_A_TIME * _KEY_CHARS
     for start in range(0, len(keys), step):
         part = keys[start : start + step]
-        numbers = [(prefix + own) & _LOW_WORD for own in _short_hashes(part, len(part) // _KEY_CHARS)]
-        found += [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
+        found += _index_hashes(topic, _KEY_CHARS, _short_hashes(part, len(part) // _KEY_CHARS))
     return found
 
 
@@ -89,6 +94,9 @@ def _hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
         hashes = [
             high * _POWERS[_KEY_CHARS] + low for high, low in zip(hashes[::2], hashes[1::2], strict=True)
         ]
+    size = len(keys[0])
+    if len({*topics}) == len({*map(len, keys)}) == 1:
+        return _index_hashes(topics[0], size, hashes)
     found = []
     for topic, key, own in zip(topics, keys, hashes, strict=True):
         number = (_prefix_hash(topic) * _POWERS[len(key)] + own) & _LOW_WORD

@@ -16,6 +16,10 @@ MessageKeys = tuple[str, tuple[str, ...], int, int]
 """(topic, keys, commit log offset, store timestamp) of one message."""
 
 
+_MANY = 8
+"""So many messages are worth a look whether all have one key."""
+
+
 class KeyColumn(NamedTuple):
     """One key of each of some messages that were stored together, in the order of the log.
 
@@ -72,14 +76,10 @@ class PendingKeys(list[MessageKeys]):
         begin = 0
         for end, column in [*self._columns, (len(self), None)]:
             if begin < end:
-                topics, keys = [], []
-                for topic, own_keys, offset, timestamp in self[begin:end]:
-                    for key in own_keys:
-                        topics.append(topic)
-                        keys.append(key)
-                        offsets.append(offset)
-                        timestamps.append(timestamp)
+                topics, keys, places, times = self._one_by_one(begin, end)
                 hashes += index_key_hashes(topics, keys)
+                offsets += places
+                timestamps += times
                 begin = end
             if column is not None:
                 topic, joined, key_bytes, places, timestamp = column
@@ -87,6 +87,22 @@ class PendingKeys(list[MessageKeys]):
                 offsets += places
                 timestamps += repeat(timestamp, len(places))
         return hashes, offsets, timestamps
+
+    def _one_by_one(
+        self, begin: int, end: int
+    ) -> tuple[Sequence[str], Sequence[str], Sequence[int], Sequence[int]]:
+        """Topic, key, offset and timestamp of each key of the messages from `begin` to `end`."""
+        if end - begin >= _MANY:
+            topics, own_keys, offsets, timestamps = zip(*self[begin:end], strict=True)
+            keys = [key for keys in own_keys for key in keys]
+            if len(keys) == len(topics) and all(own_keys):  # one of each
+                return topics, keys, offsets, timestamps
+        each = [
+            (topic, key, offset, timestamp)
+            for topic, own_keys, offset, timestamp in self[begin:end]
+            for key in own_keys
+        ]
+        return tuple(zip(*each, strict=True)) if each else ((), (), (), ())  # type: ignore[return-value]
 
     def drop_first(self, count: int) -> None:
         """The first `count` keys need not wait any more; a message may have several."""

@@ -177,7 +177,7 @@ class BothWays(SynchronousTestCase):
     @given(
         st.lists(
             st.tuples(
-                st.integers(1, 9),
+                st.integers(1, 16),
                 st.fixed_dictionaries(
                     {},
                     optional={
@@ -195,7 +195,7 @@ class BothWays(SynchronousTestCase):
     )
     def test_anything_mixed(self, groups: list[tuple[int, dict[str, Any]]], flush: str) -> None:
         frames = [
-            frame(at * 10 + number, 100 + at * 10 + number, **how)
+            frame(at * 16 + number, 100 + at * 16 + number, **how)
             for at, (count, how) in enumerate(groups)
             for number in range(count)
         ]
