@@ -7,6 +7,7 @@ offsets, searches by time and long polling end at that mark; everything else see
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rocketmq_tx.runtime.arrivals import Arrivals
@@ -81,6 +82,11 @@ class ReplicatedArrivals:
             self._arrivals.notify(topic, queue_id)
         else:
             self._waiting.append((end, (topic, queue_id)))
+
+    def notify_all(self, queues: Iterable[tuple[str, int]]) -> None:
+        """They are stored."""
+        for queue in queues:
+            self.notify(*queue)
 
     def shown_to(self, offset: int) -> None:
         """The mark has moved."""

@@ -6,6 +6,7 @@ looked at, and a rate is what lies between two looks. Facts: `spec/stats.yaml`, 
 
 from __future__ import annotations
 
+from collections import Counter as Multiset
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.store.append import NewMessage, Placed
 
 LOOK_S = 10
+UNCOUNTED_PUTS_MAX = 8192
 LOOKS_AN_HOUR_SAMPLE = 60
 LOOKS_A_DAY_SAMPLE = 360
 TOPIC_PUT_NUMS, TOPIC_PUT_SIZE = "TOPIC_PUT_NUMS", "TOPIC_PUT_SIZE"
@@ -134,6 +136,8 @@ class BrokerStatistics:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._puts: dict[str, Tally] = {}
         self._gets: dict[tuple[str, int, str], Tally] = {}
+        self._uncounted: dict[int, list[str]] = {}
+        self._uncounted_puts = 0
         self._looks = 0
         self._broker_puts = self.counter(BROKER_PUT_NUMS, cluster)
         self._broker_gets = self.counter(BROKER_GET_NUMS, cluster)
@@ -170,6 +174,22 @@ class BrokerStatistics:
         tally.messages += count
         tally.calls += count
         tally.size_bytes += size_bytes
+
+    def put_each(self, topics: Sequence[str], size_bytes: int) -> None:
+        """Single messages of these topics were appended, with records of `size_bytes` each.
+
+        They are counted when there are many of them: their topics' tallies lie all over the memory.
+        """
+        self._uncounted.setdefault(size_bytes, []).extend(topics)
+        self._uncounted_puts += len(topics)
+        if self._uncounted_puts >= UNCOUNTED_PUTS_MAX:
+            self._count_puts()
+
+    def _count_puts(self) -> None:
+        uncounted, self._uncounted, self._uncounted_puts = self._uncounted, {}, 0
+        for size_bytes, topics in uncounted.items():
+            for topic, count in Multiset(topics).items():
+                self.put_alike(topic, count, count * size_bytes)
 
     def put_batch(self, topic: str, count: int, size_bytes: int) -> None:
         """A batch of so many messages was appended, by one call; their records have `size_bytes`."""
@@ -222,6 +242,7 @@ class BrokerStatistics:
     def look(self) -> None:
         """The work of every ten seconds."""
         self._looks += 1
+        self._count_puts()
         now_ms = self.now_ms()
         for tally in (*self._puts.values(), *self._gets.values()):
             tally.hand_over()
@@ -237,6 +258,7 @@ class BrokerStatistics:
 
     @serves(RequestCode.VIEW_BROKER_STATS_DATA)
     def view(self, peer: Peer, frame: Frame, header: ViewBrokerStatsDataRequestHeader) -> Reply:
+        self._count_puts()
         counter = self._counters.get((header.stats_name, header.stats_key))
         if counter is None:
             remark = f"The stats <{header.stats_name}> <{header.stats_key}> not exist"
@@ -247,6 +269,7 @@ class BrokerStatistics:
 
     def forget_topics(self, topics: Sequence[str]) -> None:
         """They were deleted (autoDeleteUnusedStats)."""
+        self._count_puts()
         for topic in topics:
             self._forget(topic, 2)
             self._puts.pop(topic, None)

@@ -7,7 +7,7 @@ PullRequestHoldService looks at all held pulls every five seconds.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -93,6 +93,12 @@ class Arrivals:
         for held in list(waiting):  # answering may drop, or hold, others of the same queue
             if held.deadline is not None and self._answered(held):
                 self.drop(held)
+
+    def notify_all(self, queues: Iterable[tuple[str, int]]) -> None:
+        """The same for several queues, of which hardly any may be waited for."""
+        held, watchers = self._held, self._watchers
+        for key in [key for key in queues if key in held or key in watchers] if held or watchers else ():
+            self.notify(*key)
 
     def drop(self, held: Held) -> None:
         """Forgets a held request without a call; harmless when it is gone already."""

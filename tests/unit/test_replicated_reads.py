@@ -80,6 +80,17 @@ class ReplicatedReadsTests(SynchronousTestCase):
         shown.notify("S", 0)
         self.assertEqual(tried, ["T", "S"], "at once, where all is acknowledged")
 
+    def test_arrivals_in_several_queues_wait_for_the_mark_as_one_does(self) -> None:
+        arrivals = Arrivals(Clock())
+        shown = ReplicatedArrivals(arrivals, self.store, self.mark)
+        tried: list[str] = []
+        arrivals.hold("T", 0, 10, lambda: bool(tried.append("T")) or True, lambda: None)
+        shown.notify_all([("S", 0), ("T", 0)])
+        self.assertEqual(tried, [])
+        self.mark.visible_to = self.ends[-1]
+        shown.shown_to(self.ends[-1])
+        self.assertEqual(tried, ["T"])
+
 
 class CoordinationAddressTests(SynchronousTestCase):
     def test_one_server_or_several_and_a_path(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker import statistics as statistics_module
 from rocketmq_tx.broker.statistics import BrokerStatistics, Counter, Window
 from rocketmq_tx.protocol.batch import BatchItem, encode_batch
 from rocketmq_tx.protocol.bodies import BrokerStatsData, BrokerStatsItem, ConsumeStats
@@ -53,6 +54,25 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(counter.data().stats_day, NOTHING)
         counter.look(3_600_000, for_hour=False, for_day=True)
         self.assertEqual(counter.data().stats_day, BrokerStatsItem(sum=3600, tps=1.0, avgpt=360.0))
+
+    def test_messages_of_many_topics_count_as_if_each_had_been_counted_at_once(self) -> None:
+        for most in (1, 3, 100):
+            self.patch(statistics_module, "UNCOUNTED_PUTS_MAX", most)
+            late, at_once = (BrokerStatistics("c", lambda: 0) for _ in range(2))
+            for size, topics in ((100, "abca"), (70, "a"), (100, "bb"), (9, "cd")):
+                late.put_each(list(topics), size)
+                for topic in topics:
+                    at_once.put_alike(topic, 1, size)
+            for each in (late, at_once):
+                each.forget_topics(["d"])
+                each.look()
+            keys = [("TOPIC_PUT_NUMS", topic) for topic in "abcd"]
+            keys += [("TOPIC_PUT_SIZE", topic) for topic in "abcd"] + [("BROKER_PUT_NUMS", "c")]
+            for key in keys:
+                counters = [each.counter(*key) for each in (late, at_once)]
+                values = [(counter.value, counter.times) for counter in counters]
+                self.assertEqual(values[0], values[1], key)
+            self.assertEqual(late.counter("TOPIC_PUT_SIZE", "a").value, 270)
 
     def test_light_names_count_as_one(self) -> None:
         statistics = BrokerStatistics("c", lambda: 0, light=True)
