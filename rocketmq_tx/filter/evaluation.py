@@ -56,10 +56,10 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 def compile_tree(tree: Node, reader: Callable[[str], Reader]) -> Evaluate:
     """The function of a whole expression; `reader` gives the function that reads a property by its name."""
-    return _Compiler(reader).condition(tree)
+    return Compiler(reader).condition(tree)
 
 
-class _Compiler:
+class Compiler:
     """Makes closures, the innermost first; deep only as far as the parser lets a tree be."""
 
     def __init__(self, reader: Callable[[str], Reader]) -> None:
@@ -266,4 +266,4 @@ def equal(left: Value | None, right: Value | None) -> bool | None:
     return False if right is None else compare(left, right) == 0
 
 
-__all__ = ["Evaluate", "NotComparable", "Reader", "compile_tree", "equal"]
+__all__ = ["Compiler", "Evaluate", "NotComparable", "Reader", "compile_tree", "equal"]

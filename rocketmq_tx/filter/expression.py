@@ -7,6 +7,7 @@ from typing import Any
 
 from rocketmq_tx.filter.evaluation import NotComparable, Reader, compile_tree
 from rocketmq_tx.filter.parser import parse
+from rocketmq_tx.filter.remembering import RawReader, compile_remembering
 from rocketmq_tx.filter.tree import Node
 from rocketmq_tx.protocol.properties import NAME_VALUE_SEPARATOR, PAIR_SEPARATOR, unpack_properties
 
@@ -22,7 +23,7 @@ class Expression:
         self.tree = tree
         self.evaluate = compile_tree(tree, _mapping_reader)
         """The value (True, False, None) for a mapping of properties; raises NotComparable."""
-        self._evaluate_stored = compile_tree(tree, stored_reader)
+        self._evaluate_stored = compile_remembering(tree, stored_reader, raw_reader)
 
     def matches(self, properties: Mapping[str, str]) -> bool:
         try:
@@ -56,11 +57,22 @@ def stored_reader(name: str) -> Reader:
 
     Of equal names the last one with a value counts (`protocol.properties.decode_properties`).
     """
+    read_raw = raw_reader(name)
+
+    def read(stored: Any) -> str | None:
+        value = read_raw(stored)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    return read
+
+
+def raw_reader(name: str) -> RawReader:
+    """The same, but the bytes where they are the value as they stand."""
     first = name.encode() + _VALUE_BEGIN
     inner = _PAIR_END + first
     first_length, inner_length = len(first), len(inner)
 
-    def read(stored: Any) -> str | None:
+    def read(stored: bytes) -> bytes | str | None:
         at = stored.rfind(inner)
         if at >= 0:
             at += inner_length
@@ -69,9 +81,7 @@ def stored_reader(name: str) -> Reader:
         else:
             return None
         end = stored.find(_PAIR_END, at)
-        value: bytes = stored[at:end] if end >= 0 else stored[at:]
-        if value:
-            return value.decode("utf-8", "replace")
-        return unpack_properties(stored).get(name)
+        value = stored[at:end] if end >= 0 else stored[at:]
+        return value or unpack_properties(stored).get(name)
 
     return read

@@ -93,6 +93,21 @@ def is_boolean(node: Node) -> bool:
     return isinstance(node, CONDITIONS)
 
 
+def property_names(node: Node) -> list[str]:
+    """Names of the properties in it, each once."""
+    names: dict[str, None] = {}
+    left: list[Node] = [node]
+    while left:
+        part = left.pop()
+        if isinstance(part, Property):
+            names[part.name] = None
+            continue
+        for field in attrs.fields(type(part)):
+            value = getattr(part, field.name)
+            left += [one for one in (value if isinstance(value, tuple) else (value,)) if attrs.has(type(one))]
+    return list(names)
+
+
 def to_text(node: Node) -> str:
     """An expression that parses to this tree."""
     return _TEXTS[type(node)](node)

@@ -8,14 +8,23 @@ Facts: `spec/processors.yaml` store_read, `spec/filter.yaml` broker_pull_filter.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
+from struct import Struct
 
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
-from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE, QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.entry_blocks import WORDS, EntryBlocks, codes_of, sizes_of, starts_of
+from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE
 from rocketmq_tx.store.queue_ext import QueueExt
-from rocketmq_tx.store.records import HEAD_BYTES_MAX, properties_of, topic_place
+from rocketmq_tx.store.records import (
+    BORN_HOST_V6,
+    HEAD_BYTES_MAX,
+    STORE_HOST_V6,
+    properties_of,
+    topic_place,
+)
 
 Matches = Callable[[int], bool]
 """Says by its tags code whether a message is wanted."""
@@ -28,6 +37,8 @@ READ_BYTES_MAX = 4 << 20
 _BLOCK_ENTRIES = 32
 _SPAN_BYTES_MAX = 256 << 10
 _SPAN_WASTE_MAX = 8
+_HOSTS_V6 = BORN_HOST_V6 | STORE_HOST_V6
+_body_length = Struct(">i").unpack_from
 _BIG_RECORD_BYTES = 64 << 10
 """Of a longer record the properties are read alone."""
 
@@ -39,6 +50,7 @@ class PropertyScan:
         self,
         log: CommitLog,
         queue: ConsumeQueue,
+        blocks: EntryBlocks,
         ext: QueueExt,
         matches: Matches | None,
         wants: Wants,
@@ -54,6 +66,7 @@ class PropertyScan:
         """Where in the log the last record lies that was looked at."""
         self._log = log
         self._queue = queue
+        self._blocks = blocks
         self._ext = ext
         self._matches = matches
         self._wants = wants
@@ -67,54 +80,65 @@ class PropertyScan:
         Where bytes are not in memory it ends with what it has so far; WouldBlock when that is nothing.
         """
         self.at = offset
-        queue, may_block = self._queue, self._may_block
         try:
             full = False
             while self.at < end and not full:
-                data = queue.read(self.at, min(_BLOCK_ENTRIES, end - self.at), may_block)
-                entries = list(
-                    QUEUE_ENTRY.iter_unpack(data[: len(data) // QUEUE_ENTRY_BYTES * QUEUE_ENTRY_BYTES])
+                entries = self._blocks.read(
+                    self._queue, self.at, min(_BLOCK_ENTRIES, end - self.at), self._may_block
                 )
                 full = self._look_at(entries, count_max, bytes_max)
         except WouldBlock:
             if self.at == offset:
                 raise
 
-    def _look_at(self, entries: Sequence[tuple[int, int, int]], count_max: int, bytes_max: int) -> bool:
+    def _look_at(self, entries: array[int], count_max: int, bytes_max: int) -> bool:
         """True when no more is to be looked at."""
         log_min, log_end = self._log.min_offset, self._log.written_to
-        begin, span = self._span(entries)
-        queue, may_block = self._queue, self._may_block
-        matches, wants = self._matches, self._wants
-        for start, size, code in entries:
+        starts, sizes = starts_of(entries), sizes_of(entries)
+        begin, span = self._span(starts, sizes)
+        matches, wants, records = self._matches, self._wants, self.records
+        for index, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             if self._read_bytes >= READ_BYTES_MAX:
                 return True
-            if self.records and (len(self.records) >= count_max or self._taken_bytes + size > bytes_max):
+            if records and (len(records) >= count_max or self._taken_bytes + size > bytes_max):
                 return True
             self.last_start = start
-            if matches is not None and not matches(
-                code if code > EXT_ADDRESS_MAX else self._ext.tags_code(queue, (start, size, code), may_block)
-            ):
+            if matches is not None and not matches(self._code(entries, index)):
                 pass
             elif size == FILLER_SIZE or not log_min <= start <= log_end - size:
                 self.removed += 1
             elif span:
                 at = start - begin
-                if wants(properties_of(span, at, size)):
-                    self._take(span[at : at + size])
+                end = at + size
+                # `properties_of` without its calls, where both hosts are IPv4
+                if span[at + 39] & _HOSTS_V6:
+                    properties = properties_of(span, at, size)
+                else:
+                    topic_at = at + 88 + _body_length(span, at + 84)[0]
+                    properties = span[topic_at + 3 + span[topic_at] : end]
+                if wants(properties):
+                    records.append(span[at:end])
+                    self._taken_bytes += size
             else:
                 self._look_at_one(start, size)
             self.at += 1
         self._read_bytes += len(span)
         return False
 
-    def _span(self, entries: Sequence[tuple[int, int, int]]) -> tuple[int, bytes]:
+    def _code(self, entries: array[int], index: int) -> int:
+        """The tags code of one of the entries."""
+        entry = entries[index * WORDS : (index + 1) * WORDS]
+        code = codes_of(entry)[0]
+        if code > EXT_ADDRESS_MAX:
+            return code
+        return self._ext.tags_code(self._queue, (starts_of(entry)[0], entry[2], code), self._may_block)
+
+    def _span(self, starts: Sequence[int], sizes: Sequence[int]) -> tuple[int, bytes]:
         """Where the records of all entries begin, and their bytes; none unless they lie close together."""
         log = self._log
-        starts = [start for start, _, _ in entries]
         begin = starts[0]
-        end = starts[-1] + entries[-1][1]
-        most = min(_SPAN_BYTES_MAX, _SPAN_WASTE_MAX * sum([size for _, size, _ in entries]))
+        end = starts[-1] + sizes[-1]
+        most = min(_SPAN_BYTES_MAX, _SPAN_WASTE_MAX * sum(sizes))
         is_ours = begin >= max(log.trusted_from, log.min_offset) and end <= log.written_to
         # where numbers were damaged, a queue need not be in the order of the log
         in_order = min(starts) == begin and max(starts) == starts[-1]

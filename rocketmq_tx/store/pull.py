@@ -17,7 +17,7 @@ from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME, LOW_WORD, WORDS, EntryBlocks, starts_of
-from rocketmq_tx.store.layouts import QUEUE_ENTRY, QUEUE_ENTRY_BYTES
+from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
 from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.record_reads import RecordReads
@@ -241,9 +241,9 @@ class Puller:
             return self._records.verified(queue, (start,), (size,), may_block)[0]
 
         hot_bytes = self._memory_bytes * self._config.access_message_in_memory_max_ratio // 100
-        first_start = QUEUE_ENTRY.unpack(queue.read(offset, 1, may_block))[0]
+        first_start = starts_of(self._blocks.read(queue, offset, 1, may_block))[0]
         limits = self._limits(log.written_to - first_start > hot_bytes, max_count)
-        scan = PropertyScan(log, queue, self._ext, matches, wants, verified, may_block)
+        scan = PropertyScan(log, queue, self._blocks, self._ext, matches, wants, verified, may_block)
         end = min(queue.max_offset, offset + _SCAN_BYTES_MIN // QUEUE_ENTRY_BYTES)
         scan.run(offset, end, limits.messages, limits.size_bytes)
         count = len(scan.records)

@@ -1,0 +1,69 @@
+"""Expressions that remember what they found say what those say that look each time."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rocketmq_tx.filter import compile_expression, remembering
+from rocketmq_tx.protocol.properties import pack_properties, unpack_properties
+
+EXPRESSIONS = st.sampled_from(
+    [
+        "a BETWEEN 0 AND 4",
+        "a > 2 AND b = 'x'",
+        "a > 2 OR b IN ('x', '3')",
+        "NOT (a = 3 OR a IS NULL)",
+        "a = TRUE AND a <> b",
+        "a",
+        "TRUE",
+        "a < b",
+        "NOT a IN ('1', '')",
+        "b IS NULL OR a >= 2.5",
+    ]
+)
+VALUES = st.sampled_from(["", "1", "3", "3.5", "x", "true", "é", "9" * 100, "NaN"])
+STORED = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "b", "aa", "xa"]), VALUES).map(pack_properties),
+    st.lists(st.sampled_from([b"a\1", b"b\1", b"1", b"3", b"\2", b"\xff"]), max_size=8).map(b"".join),
+)
+
+
+class Remembering(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None)
+    @given(EXPRESSIONS, st.lists(STORED, max_size=12))
+    def test_the_same_is_said_of_every_message_however_often_the_like_was_seen(
+        self, text: str, messages: list[bytes]
+    ) -> None:
+        expression = compile_expression(text)
+        for stored in messages * 2:
+            self.assertIs(
+                expression.matches_stored(stored), expression.matches(unpack_properties(stored)), stored
+            )
+
+    def test_a_value_that_cannot_be_compared_is_not_tried_again(self) -> None:
+        tried = []
+
+        def evaluate(value: object) -> bool:
+            tried.append(value)
+            raise remembering.NotComparable
+
+        look = remembering._remembered(lambda stored: stored, evaluate)
+        for _ in range(3):
+            self.assertRaises(remembering.NotComparable, look, b"x")
+        self.assertEqual(tried, ["x"])
+
+    def test_neither_many_values_nor_long_ones_fill_the_memory(self) -> None:
+        self.patch(remembering, "REMEMBERED_MAX", 10)
+        tried = []
+        look = remembering._remembered(lambda stored: stored, tried.append)
+        for number in range(100):
+            look(b"%d" % number)
+        look(b"99")
+        self.assertEqual(len(tried), 100)
+        look(b"0")  # forgotten meanwhile
+        self.assertEqual(len(tried), 101)
+        for _ in range(2):
+            look(b"x" * (remembering.REMEMBERED_BYTES_MAX + 1))
+        self.assertEqual(len(tried), 103)
