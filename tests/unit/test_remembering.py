@@ -19,7 +19,7 @@ EXPRESSIONS = st.sampled_from(
         "a",
         "TRUE",
         "a < b",
-        "NOT a IN ('1', '')",
+        "a NOT IN ('1', 'x')",
         "b IS NULL OR a >= 2.5",
     ]
 )
