@@ -18,7 +18,6 @@ from rocketmq_tx.broker.admin_cleaning import CleaningRequests
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
-from rocketmq_tx.broker.config_file import PropertiesFile
 from rocketmq_tx.broker.failover_side import FailoverSide
 from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
@@ -44,6 +43,7 @@ from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.replication.listener import usual_port
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
 from rocketmq_tx.runtime.services import OrderedServices
+from rocketmq_tx.runtime.settings_file import PropertiesFile
 from rocketmq_tx.runtime.threads import OwnThread, Runner, off_reactor
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.os_disk import platform_disk
@@ -244,6 +244,7 @@ class BrokerParts:
         )
         self.connections.limits.take(server)
         self.slaves.turn_end = self.connections.turn_end
+        self.flushes.answer_together = self.connections.turn_end.gather
         self.listener = Listener(
             self.reactor,
             self.connections,

@@ -77,6 +77,8 @@ class GroupCommit:
     ) -> None:
         self.failure: StoreError | None = None
         self.flushes = 0
+        self.answer_together: Callable[[Callable[[], object]], object] = lambda answer: answer()
+        """Calls what it is given; what that has to say to one peer leaves in one write, right after."""
         self._store = store
         self._watermark = watermark
         self._free = list(runners)
@@ -166,7 +168,7 @@ class GroupCommit:
             if age_s < self._second_after_s:
                 self._again_after(self._second_after_s - age_s)
                 return
-        if self._here < self._expected and self._gather():
+        if 0 < self._here < self._expected and self._gather():
             return
         self._begin()
 
@@ -246,7 +248,7 @@ class GroupCommit:
         self._expected = max(self._expected, self._here) + answered
         self._answering = True  # who sends again at once is one of them
         try:
-            self._watermark.advance(flushed_to)
+            self.answer_together(lambda: self._watermark.advance(flushed_to))
         finally:
             self._answering = False
         self._stop_timer()  # it may have been set for the age of the flush that has ended

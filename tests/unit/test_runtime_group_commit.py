@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from benchmarks.frames import encode_send
 from rocketmq_tx.errors import FlushTimeout, StoreError
+from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.threads import OwnThread, off_reactor
 from rocketmq_tx.runtime.watermark import Watermark
+from tests.memory_broker import MemoryBroker
 
 
 class Job:
@@ -142,6 +148,20 @@ class GroupCommitTests(_Parts):
         self.running()[0].callback(None)
         self.successResultOf(third)
 
+    def test_all_whom_a_flush_serves_are_answered_together(self) -> None:
+        answered: list[int] = []
+
+        def together(answer: Callable[[], object]) -> None:
+            answer()
+            answered.append(sum(wait.called for wait in waits))
+
+        self.commit.answer_together = together
+        waits = [self.append(10) for _ in range(3)]
+        for _ in range(2):
+            self.running()[0].callback(None)
+            self.clock.advance(0)
+        self.assertEqual(answered, [1, 3])
+
     def test_a_failed_flush_fails_the_waiters_the_mark_stands_and_no_later_success_hides_it(self) -> None:
         first = self.append(100)
         self.clock.advance(0.002)
@@ -266,6 +286,12 @@ class GatheringTests(_Parts):
             self.clock.turn(0.0001)
         self.assertIn(turns, range(9, 13))
 
+    def test_a_flush_that_nobody_waits_for_is_not_put_off(self) -> None:
+        self.flush_of(3)
+        self.log.written_to += 10
+        self.commit.flush(self.log.written_to)
+        self.assertEqual(len(self.running()), 1)
+
     def test_who_is_left_over_is_awaited_no_more(self) -> None:
         self.flush_of(3)
         self.append(10)
@@ -323,6 +349,43 @@ class GatheringTests(_Parts):
         for _, wait in waits:
             self.successResultOf(wait)
         self.assertEqual(self.running(), [])
+
+
+class WorkingHands(Hands):
+    """Its calls are done when the test says so."""
+
+    def run(self, call, *arguments) -> Deferred:
+        return super().run(call, *arguments).addCallback(lambda _: call(*arguments))
+
+
+class CountingTransport(StringTransport):
+    writes = 0
+
+    def write(self, data: bytes) -> None:
+        self.writes += 1
+        super().write(data)
+
+
+class WholeBrokerTests(SynchronousTestCase):
+    def test_each_connection_gets_its_answers_by_one_write_in_the_turn_in_which_a_flush_ends(self) -> None:
+        broker = MemoryBroker(flushDiskType="SYNC_FLUSH")
+        hands = [WorkingHands(), WorkingHands()]
+        broker.parts.flushes._free[:] = hands
+        transports = []
+        for queue_id in range(3):
+            connection, transport = FrameProtocol(broker.parts.connections), CountingTransport()
+            transports.append(transport)
+            connection.makeConnection(transport)
+            for opaque in range(4):
+                connection.dataReceived(encode_send("BenchmarkTest", queue_id, opaque, b"x"))
+        for _ in range(2):  # the first message was alone
+            broker.clock.advance(0)
+            (call,) = [call for each in hands for call in each.calls if not call.called]
+            call.callback(None)
+        self.assertEqual([transport.writes for transport in transports], [2, 1, 1])
+        for transport in transports:
+            answers = transport.value()
+            self.assertEqual(answers.count(b'{"code":0,'), 4)
 
 
 class ThreadTests(TestCase):
