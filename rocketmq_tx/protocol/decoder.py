@@ -17,7 +17,7 @@ from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
 from rocketmq_tx.protocol.pull_scan import scan_pull
-from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
+from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, ScannedSend, SendScanner
 
 #: Code of a run of answers; their own codes say how requests went, not what they are.
 RESPONSE_RUN: Final = -1
@@ -47,6 +47,7 @@ _NOTHING: frozenset[int] = frozenset()
 _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
+_SEND_BEGINS = b'{"code":310,'
 _PULL_BEGINS = b'{"code":11,'
 _BATCH_BEGINS = b'{"code":320,'
 _FEW_BYTES = 1024  # less are too few sends to look for alike ones
@@ -94,6 +95,10 @@ class FrameDecoder:
                 return []
             data = bytes(self._pending)
             self._pending.clear()
+        if data.startswith(_SEND_BEGINS, _PREFIX.size) and self._scanner is not None:
+            alone = self._send_alone(self._scanner, data)
+            if alone is not None:
+                return [(SCANNED_SEND, [alone])]
         runs: list[Run] = []
         try:
             position = self._decode_into(runs, data, _GATHERED)
@@ -107,6 +112,14 @@ class FrameDecoder:
             with suppress(FrameError):  # it is known from above
                 self._decode_into(runs, data, _NOTHING)
         return runs
+
+    def _send_alone(self, scanner: SendScanner, data: bytes) -> ScannedSend | None:
+        """The send of which these bytes are all, as they come from who waits for each answer."""
+        length, word = _PREFIX.unpack_from(data)
+        end, header_end = _LENGTH_SIZE + length, _PREFIX.size + word
+        if end != len(data) or length > self._longest_length or header_end > end:
+            return None
+        return scanner.scan(data, _PREFIX.size, header_end, end) if word <= LONGEST_SCANNED_HEADER else None
 
     def _decode_into(self, runs: list[Run], data: bytes, gathers: frozenset[int]) -> int:
         """Appends the runs of all complete frames; where the first incomplete one begins."""
