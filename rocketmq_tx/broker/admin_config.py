@@ -1,34 +1,18 @@
-"""Requests that read and change this broker's settings while it runs: 25, 26.
-
-What may be changed is decided in `config.update`; here the file is written before anything takes effect,
-so that a restart never knows less than the running broker.
-"""
+"""Requests that read and change this broker's settings while it runs: 25, 26."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from rocketmq_tx.config.listing import dump
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.config.update import prepare_update
-from rocketmq_tx.errors import RequestRefused, StoreError
 from rocketmq_tx.protocol.bodies import DataVersion
-from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import GetBrokerConfigResponseHeader
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import Reply, serves
-
-
-class ConfigFile(Protocol):
-    """The properties file that changes are written to."""
-
-    def read(self) -> bytes:
-        """Its content; empty when there is none."""
-
-    def write(self, data: bytes) -> None:
-        """Replaces it as a whole; raises StoreError."""
+from rocketmq_tx.runtime.settings_file import ConfigFile, take_update
 
 
 class ConfigRequests:
@@ -52,16 +36,10 @@ class ConfigRequests:
         """Takes a properties text; all of it or nothing. Without a body nothing happens."""
         if not frame.body:
             return Reply()
-        try:
-            update = prepare_update(self._settings, frame.body, self._file.read())
-            if update.changed:
-                self._file.write(update.file_data)
-        except StoreError as error:
-            raise RequestRefused(ResponseCode.SYSTEM_ERROR, f"nothing was changed: {error}") from error
-        update.apply()
+        changed = take_update(self._settings, self._file, frame.body)
         self._version = DataVersion(timestamp=self._now_ms(), counter=self._version.counter + 1)
-        if update.changed:
-            self._changed(update.changed)
+        if changed:
+            self._changed(changed)
         return Reply()
 
     @serves(RequestCode.GET_BROKER_CONFIG)

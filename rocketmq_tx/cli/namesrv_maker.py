@@ -8,12 +8,10 @@ from pathlib import Path
 from twisted.application.service import IService
 from twisted.python import usage
 
-from rocketmq_tx.cli.daemon import Daemon, announce_on_stdout, prepare_reactor
 from rocketmq_tx.cli.host import collect_host_facts
 from rocketmq_tx.cli.roles import namesrv_service
-from rocketmq_tx.cli.twistd_exit import exit_with_code_of, goes_to_background, refuse
-from rocketmq_tx.config.settings import load_namesrv
-from rocketmq_tx.errors import OperatorError
+from rocketmq_tx.cli.twistd_exit import make_daemon
+from rocketmq_tx.config.settings import NamesrvSettings, load_namesrv
 
 
 class Options(usage.Options):
@@ -26,19 +24,8 @@ class Options(usage.Options):
 
 def makeService(options: Options) -> IService:
     """The NameServer. Ends the process with one sentence when the file cannot be used."""
-    from twisted.internet import reactor  # noqa: PLC0415  (twistd chooses it before)
 
-    prepare_reactor(reactor)
-    file = Path(options["config"]) if options["config"] else None
-    try:
-        settings = load_namesrv(file, None, os.environ, collect_host_facts())
-    except OperatorError as error:
-        refuse("rocketmq-namesrv", error)
-    daemon = Daemon(
-        "mqnamesrv",
-        lambda: namesrv_service(settings, reactor, announce_on_stdout),
-        reactor,
-        raises_early=goes_to_background(options),
-    )
-    exit_with_code_of(daemon)
-    return daemon
+    def load(file: Path | None) -> NamesrvSettings:
+        return load_namesrv(file, None, os.environ, collect_host_facts())
+
+    return make_daemon("mqnamesrv", options, load, namesrv_service)

@@ -1,4 +1,4 @@
-"""Makes twistd exit with 1 after a start that failed later than its own checks.
+"""A daemon under twistd: made from its options, and an exit with 1 after a start that failed later.
 
 twistd ignores the Deferred of `startService` and exits with 0 whenever its reactor stops.
 """
@@ -8,13 +8,46 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from twisted.application.service import IService
 from twisted.python import usage
 
-from rocketmq_tx.cli.daemon import Daemon
+from rocketmq_tx.cli.daemon import Daemon, announce_on_stdout, prepare_reactor
+from rocketmq_tx.config.settings import Settings
 from rocketmq_tx.errors import OperatorError
+
+_Settings = TypeVar("_Settings", bound=Settings)
+
+
+def make_daemon(
+    kind: str,
+    options: usage.Options,
+    load: Callable[[Path | None], _Settings],
+    make: Callable[[_Settings, Any, Callable[[str], None]], IService],
+) -> Daemon:
+    """What a twistd plugin makes. Ends the process with one sentence when settings cannot be used.
+
+    `kind` is mqnamesrv or mqbroker; `make` gets the settings, the reactor and what prints the banner.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415  (twistd chooses it before)
+
+    prepare_reactor(reactor)
+    try:
+        settings = load(Path(options["config"]) if options["config"] else None)
+    except OperatorError as error:
+        refuse(kind.replace("mq", "rocketmq-"), error)
+    daemon = Daemon(
+        kind,
+        lambda: make(settings, reactor, announce_on_stdout),
+        reactor,
+        raises_early=goes_to_background(options),
+    )
+    exit_with_code_of(daemon)
+    return daemon
 
 
 def exit_with_code_of(daemon: Daemon) -> None:

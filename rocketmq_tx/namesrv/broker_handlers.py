@@ -1,9 +1,9 @@
 """What brokers ask of a NameServer: to be registered, to be forgotten, whether they are still known.
 
-    REGISTER_BROKER     at start, every 30 s, and when a topic changes
-    QUERY_DATA_VERSION  instead of a registration, when nothing may have changed
-    UNREGISTER_BROKER   at stop
-    (connection lost, or silent for 120 s: the same as unregistered)
+REGISTER_BROKER     at start, every 30 s, and when a topic changes
+QUERY_DATA_VERSION  instead of a registration, when nothing may have changed
+UNREGISTER_BROKER   at stop
+(connection lost, or silent for 120 s: the same as unregistered)
 """
 
 from __future__ import annotations
@@ -92,29 +92,23 @@ class BrokerHandlers:
     def _log_news(self, broker: Registration, registered: Registered, is_new: bool, peer: Peer) -> None:
         name = f"{broker.broker_name}/{broker.broker_id}"
         if registered.outdated:
-            held_back = self._rarely.due(("outdated", broker.cluster, name))
-            if held_back is not None:
-                self.log.warn(
-                    "a former master is not registered, there is one of a newer epoch: broker={broker}"
-                    " cluster={cluster} refused={refused} master={master} times_since_last_told={times}",
-                    broker=name,
-                    cluster=broker.cluster,
-                    refused=broker.address,
-                    master=registered.master_address,
-                    times=held_back,
-                )
+            self._warn_rarely(
+                "a former master is not registered, there is one of a newer epoch: broker={broker}"
+                " cluster={cluster} refused={refused} master={master} times_since_last_told={times}",
+                broker=name,
+                cluster=broker.cluster,
+                refused=broker.address,
+                master=registered.master_address,
+            )
         elif registered.displaced is not None:
-            held_back = self._rarely.due(("displaced", broker.cluster, name))
-            if held_back is not None:
-                self.log.warn(
-                    "two brokers claim one name, the later one has it: broker={broker} cluster={cluster}"
-                    " now={now} before={before} times_since_last_told={times}",
-                    broker=name,
-                    cluster=broker.cluster,
-                    now=broker.address,
-                    before=registered.displaced,
-                    times=held_back,
-                )
+            self._warn_rarely(
+                "two brokers claim one name, the later one has it: broker={broker} cluster={cluster}"
+                " now={now} before={before} times_since_last_told={times}",
+                broker=name,
+                cluster=broker.cluster,
+                now=broker.address,
+                before=registered.displaced,
+            )
         elif is_new:
             self.log.info(
                 "broker registered: broker={broker} cluster={cluster} address={address} peer={peer}",
@@ -123,6 +117,12 @@ class BrokerHandlers:
                 address=broker.address,
                 peer=peer.name,
             )
+
+    def _warn_rarely(self, sentence: str, broker: str, cluster: str, **facts: object) -> None:
+        """A few times a minute for each broker: it would come with each registration."""
+        held_back = self._rarely.due((sentence, cluster, broker))
+        if held_back is not None:
+            self.log.warn(sentence, broker=broker, cluster=cluster, times=held_back, **facts)
 
     @serves(RequestCode.UNREGISTER_BROKER)
     def unregister(self, peer: Peer, frame: Frame, header: UnRegisterBrokerRequestHeader) -> Reply:

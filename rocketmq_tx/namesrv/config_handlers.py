@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from rocketmq_tx.config.listing import dump
 from rocketmq_tx.config.settings import NamesrvSettings
-from rocketmq_tx.config.update import prepare_update
-from rocketmq_tx.errors import RequestRefused, StoreError
+from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.namesrv.kv_config import KVConfig
 from rocketmq_tx.protocol.bodies import KVTable
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
@@ -20,8 +19,7 @@ from rocketmq_tx.protocol.headers import (
     PutKVConfigRequestHeader,
 )
 from rocketmq_tx.remoting.registry import Reply, serves
-from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.runtime.settings_file import ConfigFile, take_update
 
 if TYPE_CHECKING:
     from rocketmq_tx.protocol.frame import Frame
@@ -64,21 +62,19 @@ class KVConfigHandlers:
 
 
 class SettingsHandlers:
-    """Reads and changes this NameServer's settings; what may be changed `config.update` decides.
+    """Reads and changes this NameServer's settings.
 
-    `changed` is called with key -> new text after a change has taken effect. The file is written first.
+    `changed` is called with key -> new text after a change has taken effect.
     """
 
     def __init__(
         self,
         settings: NamesrvSettings,
-        disk: Disk,
-        notice: Callable[[str], None],
+        file: ConfigFile,
         changed: Callable[[Mapping[str, str]], object],
     ) -> None:
         self._settings = settings
-        self._disk = disk
-        self._notice = notice
+        self._file = file
         self._changed = changed
 
     @serves(RequestCode.GET_NAMESRV_CONFIG)
@@ -90,18 +86,7 @@ class SettingsHandlers:
         """Takes a properties text, all of it or nothing. Without a body nothing happens."""
         if not frame.body:
             return Reply()
-        path = str(self._settings.update_file)
-        try:
-            update = prepare_update(self._settings, frame.body, self._content(path))
-            if update.changed:
-                JsonFile(self._disk, path, self._notice).save(update.file_data)
-        except StoreError as error:
-            raise RequestRefused(ResponseCode.SYSTEM_ERROR, f"nothing was changed: {error}") from error
-        update.apply()
-        if update.changed:
-            self._changed(update.changed)
+        changed = take_update(self._settings, self._file, frame.body)
+        if changed:
+            self._changed(changed)
         return Reply()
-
-    def _content(self, path: str) -> bytes:
-        size = self._disk.file_size(path)
-        return b"" if size is None else self._disk.open(path).pread(size, 0)

@@ -25,6 +25,7 @@ from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
 from rocketmq_tx.runtime.services import OrderedServices
+from rocketmq_tx.runtime.settings_file import PropertiesFile
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.os_disk import platform_disk
@@ -41,6 +42,7 @@ def make_namesrv(
 ) -> OrderedServices:
     """The service tree of one NameServer; `announce` gets the banner once it listens."""
     disk = disk or platform_disk()
+    file = PropertiesFile(disk, str(settings.update_file), _notice)
     routes = RouteTable()
     kv_config = KVConfig(JsonFile(disk, settings.namesrv.kv_config_path, _notice))
     brokers = BrokerHandlers(routes, kv_config, lambda: int(reactor.seconds() * 1000), Rarely(reactor))
@@ -50,7 +52,7 @@ def make_namesrv(
             brokers,
             RouteHandlers(routes, kv_config, settings.namesrv),
             KVConfigHandlers(kv_config),
-            SettingsHandlers(settings, disk, _notice, lambda _: connections.limits.take(settings.server)),
+            SettingsHandlers(settings, file, lambda _: connections.limits.take(settings.server)),
         ),
         observers=[brokers],
     )

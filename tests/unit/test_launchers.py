@@ -16,7 +16,17 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import service
-from rocketmq_tx.cli import broker_maker, host, logs, mqbroker, mqnamesrv, namesrv_maker, roles, tools
+from rocketmq_tx.cli import (
+    broker_maker,
+    host,
+    logs,
+    mqbroker,
+    mqnamesrv,
+    namesrv_maker,
+    roles,
+    tools,
+    twistd_exit,
+)
 from rocketmq_tx.errors import ConfigError
 from tests import golden
 
@@ -152,7 +162,7 @@ class MakerTests(LauncherCase):
     def refusal(self, maker: Any, *arguments: str) -> str:
         options = maker.Options()
         options.parseOptions(list(arguments))
-        self.patch(maker, "prepare_reactor", lambda reactor: None)
+        self.patch(twistd_exit, "prepare_reactor", lambda reactor: None)
         return str(self.assertRaises(SystemExit, maker.makeService, options).code)
 
     def test_a_bad_file_is_one_sentence(self) -> None:
@@ -171,8 +181,8 @@ class MakerTests(LauncherCase):
 
     def test_good_options_make_a_service_that_has_not_started(self) -> None:
         for maker in (broker_maker, namesrv_maker):
-            self.patch(maker, "prepare_reactor", lambda reactor: None)
-            self.patch(maker, "exit_with_code_of", lambda daemon: None)
+            self.patch(twistd_exit, "prepare_reactor", lambda reactor: None)
+            self.patch(twistd_exit, "exit_with_code_of", lambda daemon: None)
             options = maker.Options()
             options.parseOptions([])
             self.assertFalse(maker.makeService(options).running)

@@ -27,6 +27,7 @@ from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.runtime.rarely import Rarely
+from rocketmq_tx.runtime.settings_file import PropertiesFile
 from rocketmq_tx.store.os_disk import platform_disk
 from tests import golden
 from tests.wire import Wire
@@ -61,6 +62,7 @@ class NameServerInMemory:
         home = case.mktemp()
         self.settings = load_namesrv(facts=HostFacts(home=home))
         self.kv_config = KVConfig(MemoryFile())
+        file = PropertiesFile(platform_disk(), str(self.settings.update_file), print)
         self.brokers = BrokerHandlers(
             self.routes, self.kv_config, lambda: int(self.clock.seconds() * 1000), Rarely(self.clock)
         )
@@ -71,7 +73,7 @@ class NameServerInMemory:
                 self.brokers,
                 RouteHandlers(self.routes, self.kv_config, self.settings.namesrv),
                 KVConfigHandlers(self.kv_config),
-                SettingsHandlers(self.settings, platform_disk(), print, self.changed.append),
+                SettingsHandlers(self.settings, file, self.changed.append),
             ),
             observers=[self.brokers],
         )
