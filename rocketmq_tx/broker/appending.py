@@ -131,7 +131,8 @@ class Appending:
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
         """The same by columns; None when only `append` can do it. Raises RequestRefused as that does."""
         listeners = self.listeners
-        if self._config.enable_multi_dispatch or any(topic in listeners for topic, _ in messages.queues):
+        topics = [topic for topic, _ in messages.queues]
+        if self._config.enable_multi_dispatch or not listeners.keys().isdisjoint(topics):
             return None
         self._check_may_append()
         try:
@@ -141,14 +142,14 @@ class Appending:
         if placed is None:
             return None
         self._appended()
-        statistics, notify = self._statistics, self._arrivals.notify
-        one_topic = messages.queues[0][0] if len({topic for topic, _ in messages.queues}) == 1 else None
-        if statistics is not None and one_topic is not None:
-            statistics.put_alike(one_topic, len(placed.offsets), len(placed.offsets) * placed.size)
-        for (topic, queue_id), count in zip(messages.queues, placed.queue_counts, strict=True):
-            if statistics is not None and one_topic is None:
-                statistics.put_alike(topic, count, count * placed.size)
-            notify(topic, queue_id)
+        statistics, messages_count = self._statistics, len(placed.offsets)
+        if statistics is not None:
+            if topics.count(topics[0]) == len(topics):
+                statistics.put_alike(topics[0], messages_count, messages_count * placed.size)
+            else:
+                of_each = map(topics.__getitem__, messages.queue_numbers)
+                statistics.put_each(list(of_each), placed.size)
+        self._arrivals.notify_all(messages.queues)
         return placed
 
     def _check_may_append(self) -> None:

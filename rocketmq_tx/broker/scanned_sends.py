@@ -12,9 +12,10 @@ When topics, permissions or the answers' constant fields change, `settings_chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, groupby
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from twisted.internet.defer import Deferred
@@ -47,6 +48,9 @@ from rocketmq_tx.store.append_alike import AlikeMessages
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
+_derived: Callable[[SendRoute], Any] = attrgetter("derived")
+_queue: Callable[[Plan], tuple[str, int]] = itemgetter(slice(2))
+_but_queue: Callable[[Plan], tuple[int, int, int]] = itemgetter(slice(2, None))
 Way = Callable[[Peer, list[ScannedSend], int, list[Answer]], int]
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
@@ -137,7 +141,8 @@ class ScannedSends:
     def _alike(self, peer: Peer, run: AlikeSends, now_ms: int, answers: list[Answer]) -> bool:
         """Stores all messages by columns; False when something about them is out of the ordinary.
 
-        What is decided for each message elsewhere is decided here for each of their routes, which are few.
+        What is decided for each message elsewhere is decided here for each of their routes: a few, or as many
+        as there are messages when somebody sends to many topics.
         """
         tail, bodies = run.tail, run.bodies
         if tail.derived is None:
@@ -145,22 +150,20 @@ class ScannedSends:
         stored: tuple[()] | StoredTail = tail.derived
         if not stored or stored.keys or len(bodies[0]) > self._settings.store.max_message_size:
             return False
-        first = run.routes[0]
-        numbers: dict[tuple[str, int], int] = {}
-        of_route: dict[SendRoute, int] = {}
-        others: tuple[int, int, int] | None = None
-        for route in set(run.routes):
-            if route.derived is None:
-                self._make_plan(route)
-            plan: tuple[()] | Plan = route.derived
-            if not plan or (others is not None and plan[2:] != others):
-                return False
-            others = plan[2:]
-            of_route[route] = numbers.setdefault(plan[:2], len(numbers))
-        assert others is not None
-        flag, sys_flag, reconsume_times = others
+        routes = dict.fromkeys(run.routes)
+        plans = self._plans(routes)
+        others = set(map(_but_queue, plans))
+        if len(others) != 1:
+            return False
+        ((flag, sys_flag, reconsume_times),) = others
+        of_routes = list(map(_queue, plans))
+        queues = dict(zip(dict.fromkeys(of_routes), count(), strict=False))
+        numbers: Sequence[int] = range(len(queues))
+        if len(queues) < len(bodies):
+            of_route = dict(zip(routes, map(queues.__getitem__, of_routes), strict=True))
+            numbers = list(map(of_route.__getitem__, run.routes))
         messages = AlikeMessages(
-            list(numbers), list(map(of_route.__getitem__, run.routes)), bodies,
+            list(queues), numbers, bodies,
             [crc & _CRC_MASK for crc in map(crc32, bodies)], stored.before, run.unique_keys, stored.after,
             flag, sys_flag, run.born_timestamps, peer.packed_host, reconsume_times, stored.tags_code,
         )  # fmt: skip
@@ -171,15 +174,23 @@ class ScannedSends:
             return True
         if placed is None:
             return False
-        if not first.is_oneway:  # a flag of the frame, and their frames are alike
+        if not run.routes[0].is_oneway:  # a flag of the frame, and their frames are alike
             if self._appending.settles_at_once:
-                queue_ids = list(
-                    map([queue_id for _, queue_id in numbers].__getitem__, messages.queue_numbers)
-                )
+                queue_ids = list(map([queue_id for _, queue_id in queues].__getitem__, numbers))
                 answers.append(self._answers.success_alike(run.opaques, queue_ids, placed))
             else:
                 answers += self._answer_when_settled(run, placed.each(), None)
         return True
+
+    def _plans(self, routes: Iterable[SendRoute]) -> list[Plan]:
+        """The plans of these routes; none when one of them is out of the ordinary."""
+        plans = list(map(_derived, routes))
+        if None in plans:
+            for route in routes:
+                if route.derived is None:
+                    self._make_plan(route)
+            plans = list(map(_derived, routes))
+        return plans if all(plans) else []
 
     def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is not ordinary; returns their number."""

@@ -31,7 +31,8 @@ ALIKE_LEAST = 8
 _BEFORE_BORN = b',"g":"'
 _PREFIX_BYTES = 8
 _SHAPES_MAX = 64
-_HEADS_MAX = 1024
+#: Of all shapes together: each is a route of some producer to a queue, and takes about 350 bytes.
+_HEADS_MAX = 16_384
 
 
 class AlikeSends(list[ScannedSend]):
@@ -90,8 +91,9 @@ class _Shape:
         """The route of each frame by how it begins; None where that is not known."""
         routes = tuple(map(self._routes.get, heads))
         if None in routes:
-            if len(self._routes) >= _HEADS_MAX:
-                self._routes.clear()
+            if sum([len(shape._routes) for shape in scanner.shapes.values()]) >= _HEADS_MAX:
+                for shape in scanner.shapes.values():
+                    shape._routes.clear()
             self._routes.update(self._more_routes(scanner, set(heads).difference(self._routes)))
             routes = tuple(map(self._routes.get, heads))
         return routes

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import count, repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
@@ -26,9 +27,10 @@ from rocketmq_tx.store.records import BORN_HOST_V6, HEADS, IPV6_HOST_BYTES, STOR
 class AlikeMessages(NamedTuple):
     """Messages to store, some given one by one, in order, and some for all of them.
 
-    `queues` are the different (topic, queue id), `queue_numbers` says which of them each message goes to.
-    Bodies are of one length, keys as well. The stored properties of a message are `before`, its key, `after`;
-    the index finds it by that key, ASCII, alone. The rest is as in `append.NewMessage`.
+    `queues` are the different (topic, queue id), `queue_numbers` says which of them each message goes to: a
+    range when each has one of its own. Bodies are of one length, keys as well. The stored properties of a
+    message are `before`, its key, `after`; the index finds it by that key, ASCII, alone. The rest is as in
+    `append.NewMessage`.
     """
 
     queues: Sequence[tuple[str, int]]
@@ -63,6 +65,8 @@ class PlacedAlike(NamedTuple):
 _BORN_HOST_AT = 48
 _PROPERTIES_LENGTH = struct.Struct(">h")
 _pack_entry = QUEUE_ENTRY.pack
+_max_offset, _queue_id = attrgetter("max_offset"), attrgetter("queue_id")
+_topic_field = attrgetter("topic_field")
 
 
 @lru_cache(maxsize=256)
@@ -94,7 +98,7 @@ class AlikeAppender:
             return None
         known = self._queues.queues
         queues = [known.get(key) or self._queues.get(*key) for key in messages.queues]
-        if len(queues) > 1 and len({len(queue.topic_field) for queue in queues}) > 1:
+        if len(queues) > 1 and len(set(map(len, map(_topic_field, queues)))) > 1:
             return None
         try:
             records, placed = self._records(messages, queues, now_ms)
@@ -135,6 +139,10 @@ class AlikeAppender:
             counts = [len(bodies)]
             queue_ids: Iterable[int] = repeat(queue.queue_id)
             behind: Iterable[bytes] = repeat(behind_bodies[0])
+        elif isinstance(messages.queue_numbers, range):
+            queue_offsets = list(map(_max_offset, queues))
+            counts = [1] * len(bodies)
+            queue_ids, behind = map(_queue_id, queues), behind_bodies
         else:
             numbers = messages.queue_numbers
             ends = [count(queue.max_offset) for queue in queues]
@@ -157,20 +165,19 @@ class AlikeAppender:
         entries = map(_pack_entry, offsets, repeat(placed.size), repeat(messages.tags_code))
         if len(queues) == 1:
             queues[0].tail += b"".join(entries)
+        elif isinstance(messages.queue_numbers, range):
+            for queue, entry in zip(queues, entries, strict=False):
+                queue.tail += entry
         else:
             tails = [queue.tail for queue in queues]
             for entry, number in zip(entries, messages.queue_numbers, strict=True):
                 tails[number] += entry
-        dirty = self._queues.dirty
         for queue, got in zip(queues, placed.queue_counts, strict=True):
             queue.max_offset += got
-            dirty[queue] = None
-        topics = {queue.topic for queue in queues}
-        if len(topics) == 1:
-            column = KeyColumn(topics.pop(), b"".join(messages.keys), len(messages.keys[0]), offsets, now_ms)
-            self._pending_keys.add_column(column)
-        else:
-            names = [queue.topic for queue in queues]
-            of_each = map(names.__getitem__, messages.queue_numbers)
-            keys = [(key.decode(),) for key in messages.keys]
-            self._pending_keys += zip(of_each, keys, offsets, repeat(now_ms), strict=False)
+        self._queues.dirty.update(dict.fromkeys(queues))
+        names = [topic for topic, _ in messages.queues]
+        topics: str | Sequence[str] = names[0]
+        if names.count(names[0]) < len(names):
+            topics = list(map(names.__getitem__, messages.queue_numbers))
+        keys = messages.keys
+        self._pending_keys.add_column(KeyColumn(topics, b"".join(keys), len(keys[0]), offsets, now_ms))

@@ -18,6 +18,7 @@ _KEYS_AT_A_TIME = 256
 _POWERS = tuple(pow(31, n, 1 << 32) for n in range(2 * _KEY_CHARS + 1))
 _LOW_WORD = 0xFFFFFFFF
 _LARGEST_INT = 0x7FFFFFFF
+_PREFIXES_MAX = 16_384
 
 
 @functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
@@ -43,9 +44,22 @@ def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
     return struct.unpack(f">{count * _KEY_CHARS // 4}I", data)[7::8]
 
 
-@functools.lru_cache(maxsize=4096)
-def _prefix_hash(topic: str) -> int:
-    return string_hash(topic + "#") & _LOW_WORD
+class _Prefixes(dict[str, int]):
+    """By topic: what `topic#` in front adds to the hash of a key of so many characters."""
+
+    def __init__(self, key_chars: int) -> None:
+        super().__init__()
+        self._power = _POWERS[key_chars]
+
+    def __missing__(self, topic: str) -> int:
+        if len(self) >= _PREFIXES_MAX:
+            self.clear()
+        prefix = self[topic] = string_hash(topic + "#") * self._power & _LOW_WORD
+        return prefix
+
+
+_prefix_hash = _Prefixes(0).__getitem__
+_prefix_of_32 = _Prefixes(_KEY_CHARS).__getitem__
 
 
 def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
@@ -64,20 +78,26 @@ def _index_hashes(topic: str, key_chars: int, hashes: Iterable[int]) -> list[int
     return [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
 
 
-def column_hashes(topic: str, keys: bytes, key_bytes: int) -> list[int]:
-    """The same for Latin-1 keys of one length that stand back to back, of one topic.
+def column_hashes(topics: str | Sequence[str], keys: bytes, key_bytes: int) -> list[int]:
+    """The same for Latin-1 keys of one length that stand back to back, of one topic or of one each.
 
     Of 32 bytes, as Java clients make them, they are hashed as they stand.
     """
     if key_bytes != _KEY_CHARS:
         text = keys.decode("latin-1")
         cut = [text[start : start + key_bytes] for start in range(0, len(text), key_bytes)]
-        return index_key_hashes([topic] * len(cut), cut)
+        return index_key_hashes([topics] * len(cut) if isinstance(topics, str) else topics, cut)
     found: list[int] = []
     step = _KEYS_AT_A_TIME * _KEY_CHARS
     for start in range(0, len(keys), step):
         part = keys[start : start + step]
-        found += _index_hashes(topic, _KEY_CHARS, _short_hashes(part, len(part) // _KEY_CHARS))
+        hashes = _short_hashes(part, len(part) // _KEY_CHARS)
+        if isinstance(topics, str):
+            found += _index_hashes(topics, _KEY_CHARS, hashes)
+        else:
+            prefixes = map(_prefix_of_32, topics[len(found) : len(found) + _KEYS_AT_A_TIME])
+            numbers = [(prefix + own) & _LOW_WORD for prefix, own in zip(prefixes, hashes, strict=True)]
+            found += [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
     return found
 
 

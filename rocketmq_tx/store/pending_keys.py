@@ -23,10 +23,11 @@ _MANY = 8
 class KeyColumn(NamedTuple):
     """One key of each of some messages that were stored together, in the order of the log.
 
-    `keys` are Latin-1, all of `key_bytes`, back to back; `offsets` are where the messages' records begin.
+    `topics` is the topic of all, or a sequence of those of each; `keys` are Latin-1, all of `key_bytes`, back
+    to back; `offsets` are where the messages' records begin.
     """
 
-    topic: str
+    topics: str | Sequence[str]
     keys: bytes
     key_bytes: int
     offsets: Sequence[int]
@@ -82,8 +83,8 @@ class PendingKeys(list[MessageKeys]):
                 timestamps += times
                 begin = end
             if column is not None:
-                topic, joined, key_bytes, places, timestamp = column
-                hashes += column_hashes(topic, joined, key_bytes)
+                of_each, joined, key_bytes, places, timestamp = column
+                hashes += column_hashes(of_each, joined, key_bytes)
                 offsets += places
                 timestamps += repeat(timestamp, len(places))
         return hashes, offsets, timestamps
@@ -118,11 +119,13 @@ class PendingKeys(list[MessageKeys]):
 
     def _dissolve_columns(self) -> None:
         """The same keys, message by message."""
-        for at, (topic, joined, key_bytes, offsets, timestamp) in reversed(self._columns):
+        for at, (topics, joined, key_bytes, offsets, timestamp) in reversed(self._columns):
             text = joined.decode("latin-1")
             keys = [text[start : start + key_bytes] for start in range(0, len(text), key_bytes)]
+            of_each = [topics] * len(keys) if isinstance(topics, str) else topics
             self[at:at] = [
-                (topic, (key,), offset, timestamp) for key, offset in zip(keys, offsets, strict=True)
+                (topic, (key,), offset, timestamp)
+                for topic, key, offset in zip(of_each, keys, offsets, strict=True)
             ]
         self._columns.clear()
         self.in_columns = 0

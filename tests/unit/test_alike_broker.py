@@ -12,7 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS
+from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS, TOPIC_PUT_SIZE
 from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.remoting.protocol import FrameProtocol
@@ -98,6 +98,24 @@ class BothWays(SynchronousTestCase):
     def test_sends_to_several_queues(self) -> None:
         frames = [frame(number, 90 + number, queue_id=number * 7 % 4) for number in range(40)]
         self.both(lambda broker: [broker.read(frames), broker.read(frames)], 80)
+
+    def test_sends_to_many_topics_each_to_one_of_its_own_or_not(self) -> None:
+        names = [f"T{number:08d}" for number in range(24)]
+        frames = [
+            frame(number, 100 + number, queue_id=number // 12).replace(
+                TOPIC.encode(), names[number % 24].encode()
+            )
+            for number in range(36)
+        ]
+
+        def act(broker: Connected) -> list[object]:
+            answers = [broker.read([each]) for each in frames]
+            answers += [broker.read(frames), broker.read(frames[30:] + frames)]
+            broker.parts.statistics.look()
+            counted = [broker.parts.statistics.counter(TOPIC_PUT_SIZE, name).value for name in names]
+            return [answers, counted]
+
+        self.both(act, 36 + 42)
 
     def test_numbers_that_get_longer(self) -> None:
         frames = [frame(number, 100 + number) for number in range(64)]

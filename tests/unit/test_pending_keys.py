@@ -23,7 +23,8 @@ def columns(draw: st.DrawFn) -> KeyColumn:
     size = draw(st.one_of(st.just(32), st.integers(1, 70)))
     keys = draw(st.lists(st.text(LATIN, min_size=size, max_size=size), min_size=1, max_size=5))
     joined = "".join(keys).encode("latin-1")
-    return KeyColumn(draw(TOPICS), joined, size, range(0, 100 * len(keys), 100), 7)
+    topics = draw(TOPICS | st.lists(TOPICS, min_size=len(keys), max_size=len(keys)))
+    return KeyColumn(topics, joined, size, range(0, 100 * len(keys), 100), 7)
 
 
 def one_by_one(waiting: list[MessageKeys | KeyColumn]) -> list[tuple[str, str, int, int]]:
@@ -33,8 +34,9 @@ def one_by_one(waiting: list[MessageKeys | KeyColumn]) -> list[tuple[str, str, i
         if isinstance(item, KeyColumn):
             text, size = item.keys.decode("latin-1"), item.key_bytes
             keys = [text[at : at + size] for at in range(0, len(text), size)]
-            pairs = zip(keys, item.offsets, strict=True)
-            found += [(item.topic, key, offset, item.store_timestamp) for key, offset in pairs]
+            topics = [item.topics] * len(keys) if isinstance(item.topics, str) else item.topics
+            parts = zip(topics, keys, item.offsets, strict=True)
+            found += [(topic, key, offset, item.store_timestamp) for topic, key, offset in parts]
         else:
             topic, own, offset, timestamp = item
             found += [(topic, key, offset, timestamp) for key in own]
