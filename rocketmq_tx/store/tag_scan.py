@@ -139,7 +139,8 @@ class TagScan:
                     self.at += plain.looked_at
                     full = len(self.starts) >= limits.messages
                     continue
-            full = self._look_at(entries, starts, limits)
+            # Who has as many as it may at the end of these need not look at the next ones for that.
+            full = self._look_at(entries, starts, limits) or len(self.starts) >= limits.messages
 
     def _look_at(self, entries: array[int], starts: Sequence[int], limits: Limits) -> bool:
         """Looks at one after the other; True when the answer is full."""

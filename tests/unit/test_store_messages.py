@@ -14,6 +14,7 @@ from rocketmq_tx.errors import MessageError, StoreError, StoreUnavailable, Would
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import decode_record, decode_records
 from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.pull import GetStatus
 from tests import memory_disk
@@ -386,3 +387,14 @@ class GetTests(StoreCase):
                 alone = store.get_messages("T", 0, at, count, wanted.__contains__)
             self.assertEqual(together, alone)
             at = together.next_offset
+
+    def test_an_answer_that_is_full_where_a_block_of_entries_ends_goes_out(self) -> None:
+        """The first message alone is larger than an answer, so that this block is looked at one by one."""
+        store = open_store(MemoryDisk(), max_transfer_bytes_on_message_in_memory=700)
+        sent = [message("T", 0, b"x" * 1000, tags_code=2)]
+        sent += [message("T", 0, tags_code=2)] * (ENTRIES_AT_A_TIME - 3)
+        sent += [message("T", 0, tags_code=1)] * 2
+        store.append_all([*sent, message("T", 0, tags_code=2)], NOW)
+        result = store.get_messages("T", 0, 0, 2, frozenset((1,)).__contains__)
+        self.assertEqual((result.status, result.count), (GetStatus.FOUND, 2))
+        self.assertEqual(result.next_offset, ENTRIES_AT_A_TIME)
