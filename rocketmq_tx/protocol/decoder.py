@@ -90,10 +90,10 @@ class FrameDecoder:
         if self._broken is not None:
             raise self._broken
         if self._pending:
-            self._pending += data
-            if len(self._pending) < self._wanted:
+            if len(self._pending) + len(data) < self._wanted:
+                self._pending += data
                 return []
-            data = bytes(self._pending)
+            data = b"".join((self._pending, data))
             self._pending.clear()
         if data.startswith(_SEND_BEGINS, _PREFIX.size) and self._scanner is not None:
             alone = self._send_alone(self._scanner, data)
