@@ -122,6 +122,8 @@ class StoreService(Service):
             took_ms=round((self._reactor.seconds() - started_s) * 1000),
         )
         self._watch_disk()
+        if self._store.flushed_to < self._store.written_to:
+            self._flushes.flush(self._store.written_to)  # what a killed process has left
         for job in self._jobs:
             job.startService()
 

@@ -44,9 +44,9 @@ class DerivedFiles:
         self._refusals = refusals
         self.dispatched_to = self._claimed_to = self._claiming = 0
 
-    def start_at(self, offset: int) -> None:
-        """The store has been recovered, up to there."""
-        self.dispatched_to = self._claimed_to = offset
+    def start_at(self, offset: int, claimed_to: int) -> None:
+        """The store has been recovered, up to there; a checkpoint covers so much of it."""
+        self.dispatched_to, self._claimed_to = offset, claimed_to
 
     # -- writing -------------------------------------------------------------------------------------------
 

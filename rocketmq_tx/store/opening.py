@@ -103,8 +103,8 @@ class Opening:
                 f"the commit log has segments of {log.segment_size} bytes and keeps them; "
                 f"mappedFileSizeCommitLog={configured} is for a new one"
             )
-        self._start_at(log.written_to, recovery.flushed_to)
-        if report.records_walked:
+        self._start_at(log.written_to, recovery.flushed_to, recovery.claimed_to)
+        if report.records_walked and recovery.claimed_to is None:
             self._save_checkpoint(report, now_ms)
         for warning in report.warnings:
             self._notice(warning)
@@ -115,11 +115,16 @@ class Opening:
         with contextlib.suppress(StoreUnavailable):
             self._derived.write_all(now_ms)
 
-    def _start_at(self, written_to: int, flushed_to: int) -> None:
-        self._derived.start_at(written_to)
+    def _start_at(self, written_to: int, flushed_to: int, claimed_to: int | None) -> None:
+        if claimed_to is not None:
+            # As while a broker runs: whoever goes on has it flushed, and a checkpoint made, without waiting.
+            self._derived.start_at(written_to, claimed_to)
+            self._flusher.start_at(flushed_to)
+            return
         if flushed_to < written_to:
             # A process that was killed has left writes that nobody has synced.
             self._log.sync_from(flushed_to)
+        self._derived.start_at(written_to, written_to)
         self._flusher.start_at(written_to)
 
     def _save_checkpoint(self, report: RecoveryReport, now_ms: int) -> None:

@@ -99,6 +99,8 @@ class Recovery:
         self._damage: list[str] = []
         self.report = RecoveryReport(clean=clean)
         self.flushed_to = 0
+        self.claimed_to: int | None = None
+        """Up to where the checkpoint covers the store as it is now; None when another one is due at once."""
 
     def run(self) -> RecoveryReport:
         """Recovers; StoreDamaged or StoreError when that cannot be done safely."""
@@ -137,6 +139,8 @@ class Recovery:
         log.set_end(end)
         if report.clean:
             self.flushed_to = end
+        if self._claimed and not (report.rebuilt or report.damage or report.warnings):
+            self.claimed_to = self.flushed_to
         report.log_min_offset, report.log_end_offset = log.min_offset, end
         report.queue_count = len(self._queues.queues)
         return report

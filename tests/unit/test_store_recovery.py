@@ -63,6 +63,42 @@ class RecoveryCase(SynchronousTestCase):
 
 
 class LogTests(RecoveryCase):
+    def test_a_start_behind_a_checkpoint_waits_for_no_device_and_a_later_crash_loses_nothing(self) -> None:
+        store = self.filled(60)
+        store.derived.save_checkpoint(NOW)
+        claimed_to = store.written_to
+        self.disk = self.disk.after_kill()
+        killed, _ = self.open()
+        for number in range(60, 100):
+            killed.append_all([message("T", 0, b"%d" % number)], NOW + number)
+        self.disk = self.disk.after_kill()
+        self.disk.fail("sync", "/consumequeue/", errno.EIO)
+        self.disk.fail("sync", "/commitlog/", errno.EIO)
+        again, report = self.open()
+        self.assertEqual((report.records_walked, again.flushed_to), (40, claimed_to))
+        self.assertEqual(again.derived.unclaimed_bytes, again.written_to - claimed_to)
+        self.assertEqual(self.numbers(again), list(range(100)))
+        self.disk.heal()
+        job = again.begin_flush()
+        assert job is not None
+        job.run()
+        self.assertEqual(again.finish_flush(job), again.written_to)
+        for seed in range(20):
+            cut, _ = self.open(self.disk.after_power_cut(random.Random(seed)))
+            self.assertEqual(self.numbers(cut), list(range(100)))
+
+    def test_a_start_that_finds_anything_odd_makes_its_checkpoint_before_anything_else(self) -> None:
+        store = self.filled(60)
+        store.derived.save_checkpoint(NOW)
+        (last,) = store.append_all([message("T", 0, b"60 last")], NOW + 60)
+        store.append_all([message("T", 0, b"61")], NOW + 61)
+        self.disk = self.disk.after_kill()
+        number, at = divmod(last.commit_log_offset, SEGMENT)
+        self.disk.spoil(segment(number), at + 90, b"?")
+        again, report = self.open()
+        self.assertEqual((len(report.damage), again.flushed_to), (1, again.written_to))
+        self.assertEqual(again.derived.unclaimed_bytes, 0)
+
     def test_a_missing_segment_is_refused_with_its_place(self) -> None:
         self.filled().close(NOW)
         self.disk.remove(segment(1))

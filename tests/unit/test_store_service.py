@@ -239,6 +239,20 @@ class Tending(SynchronousTestCase):
         self.assertEqual(self.flushed_after(15), 0)
         self.stop()
 
+    def test_what_a_killed_process_has_left_unflushed_is_flushed_at_once(self) -> None:
+        for kind in (FlushDiskType.ASYNC_FLUSH, FlushDiskType.SYNC_FLUSH):
+            self.stop()
+            self.service._config.flush_disk_type = kind
+            self.store.written_to += 100
+            thread = HeldRunner()
+            self.service._flushes = GroupCommit(self.store, Watermark(self.clock), [thread], self.clock)
+            self.service.startService()
+            self.clock.advance(0.01)
+            self.assertEqual(len(thread.waiting), 1)
+            thread.finish()
+            self.assertEqual(self.store.flushed_to, self.store.written_to)
+        self.stop()
+
     def test_the_end_of_a_checkpoint_answers_who_waits_for_what_it_has_flushed(self) -> None:
         self.store.written_to = 500
         waiting = self.flushes.durable(500, 100)
