@@ -15,12 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.in_process import CASES, Bench
-from rocketmq_tx.broker import pull_rules
 from rocketmq_tx.broker.scanned_pulls import ScannedPulls
-from rocketmq_tx.protocol.codes import SerializeType
 from rocketmq_tx.protocol.decoder import SCANNED_PULL, FrameDecoder
 from rocketmq_tx.protocol.send_scan import SendScanner
 from rocketmq_tx.store.append import NewMessage
+from rocketmq_tx.store.entry_blocks import starts_of
 
 ROUNDS = 25
 TIMES = 50
@@ -87,20 +86,27 @@ def pulls(case: str, bench: Bench) -> None:
     short_cut: ScannedPulls = handler.__self__
     general, rules = short_cut._general, short_cut._rules
     admission = rules.admit(header, *peer.address)
-    result = general.read(header, offset, admission, may_block=False)
-    outcome = pull_rules.conclude(result, offset, offset, admission, general.role())
+    read = general.reader(header, admission)
+    result = read(offset, False)
+    head = (7, 0, result.next_offset, result.min_offset, result.max_offset, len(result.body))
     queue = store._queues.queues[header.topic, header.queue_id]
-    entries = store.entries_from(header.topic, header.queue_id, offset, 32)
-    starts, sizes = [entry[0] for entry in entries], [entry[1] for entry in entries]
+    puller = store._puller
+    entries = puller._blocks.read(queue, offset, 32, may_block=False)
+    start, size_bytes = starts_of(entries)[0], len(result.body)
+
+    def read_records() -> object:
+        if case == "pull":
+            return store._log.read(start, size_bytes, may_block=False)
+        return puller._records.alike(entries, b"\1" * 32, start, may_block=False)
 
     print(f"{case}, a pull:")
     say("frames and headers", lambda: decoder.feed(reads[3]), len(run))
-    say("all the rest", lambda: short_cut._found(peer, scanned))
-    say("of it, checks", lambda: rules.admit(header, *peer.address))
-    say("of it, store", lambda: general.read(header, offset, admission, may_block=False))
-    say("of that, reading queue entries", lambda: queue.read(offset, 32, may_block=False))
-    say("of that, reading records", lambda: store._puller._records.close(starts, sizes, may_block=False))
-    say("of it, the answer", lambda: general.encoded(header, SerializeType.JSON, 7, outcome, result, 0))
+    say("all the rest", lambda: short_cut.pull_scanned(peer, run), len(run))
+    say("of it, checks, once for a queue's pulls", lambda: rules.admit(header, *peer.address))
+    say("of it, store", lambda: read(offset, False))
+    say("of that, queue entries from a kept block", lambda: puller._blocks.read(queue, offset, 32, False))
+    say("of that, reading records", read_records)
+    say("of it, the answer's header", lambda: short_cut._found_head(*head))
 
 
 def main() -> None:

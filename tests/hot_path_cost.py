@@ -23,6 +23,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
 import rocketmq_tx
+from benchmarks.frames import encode_pull
 from benchmarks.raw_send import encode_send
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
@@ -160,6 +161,13 @@ def pull_of_32(offset: int) -> bytes:
     return encode_frame(Frame.request(RequestCode.PULL_MESSAGE, header))
 
 
+def scanned_pulls(first: int) -> bytes:
+    """Eight pulls as the Java client writes them, which are scanned, back to back."""
+    return b"".join(
+        [encode_pull("Orders", 0, 32 * number % 1024, number) for number in range(first, first + 8)]
+    )
+
+
 def count_all() -> dict[str, dict[str, float]]:
     """The counts of this version of the code on this version of Python."""
     broker = CountedBroker()
@@ -169,6 +177,7 @@ def count_all() -> dict[str, dict[str, float]]:
         "pipelined send": broker.cost(pipelined, batch),
         "lonely send": broker.cost([sends(number, 1) for number in range(reads)], 1),
         "pull of 32": broker.cost([pull_of_32(32 * number % 1024) for number in range(reads)], 32),
+        "scanned pulls of 32": broker.cost([scanned_pulls(8 * number) for number in range(reads)], 8 * 32),
         "memory": {"blocks kept by a send": broker.blocks_kept(pipelined, batch)},
     }
 

@@ -14,7 +14,7 @@ import os
 import random
 from collections.abc import Callable
 
-from rocketmq_tx.errors import WouldBlock
+from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.disk import DiskFile, Lock, Space, disk_error
 
 Operation = Callable[[bytearray], None]
@@ -277,6 +277,12 @@ class _MemoryFile:
         if self.path in self._disk.cold:
             raise WouldBlock(self.path, offset, length)
         return self.pread(length, offset)
+
+    def pread_cached_into(self, buffer: memoryview, offset: int) -> None:
+        data = self.pread_cached(len(buffer), offset)
+        if len(data) < len(buffer):
+            raise StoreError(f"{self.path} ends before the {len(buffer)} bytes wanted at {offset}")
+        buffer[:] = data
 
     def data_from(self, offset: int) -> int | None:
         return offset if self._node.content[offset:].strip(b"\0") else None

@@ -30,6 +30,8 @@ from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.pull import GetResult, GetStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rocketmq_tx.broker.held_pulls import HeldPulls
     from rocketmq_tx.broker.offset_moved import OffsetMovedLog
     from rocketmq_tx.broker.offsets import ConsumerOffsets
@@ -184,20 +186,18 @@ class PullHandler:
     # -- reading and answering -------------------------------------------------------------------------------
 
     def _read(self, pull: Pull, admission: Admission) -> GetResult:
-        return self.read(pull.header, pull.tested_to, admission, pull.cold_reads >= COLD_READS_MAX)
+        read = self.reader(pull.header, admission)
+        return read(pull.tested_to, pull.cold_reads >= COLD_READS_MAX)
 
-    def read(
-        self, header: PullMessageRequestHeader, queue_offset: int, admission: Admission, may_block: bool
-    ) -> GetResult:
-        """What the store has for an admitted pull from `queue_offset` on. StoreError or WouldBlock."""
-        return self._store.get_messages(
-            header.topic,
-            header.queue_id,
-            queue_offset,
-            header.max_msg_nums,
-            self._filters.of(admission.subscription),
-            may_block,
-            admission.wants,
+    def reader(
+        self, header: PullMessageRequestHeader, admission: Admission
+    ) -> Callable[[int, bool], GetResult]:
+        """Reads for an admitted pull: (queue offset, may it block). StoreError or WouldBlock."""
+        get_messages = self._store.get_messages
+        topic, queue_id, count = header.topic, header.queue_id, header.max_msg_nums
+        matches, wants = self._filters.of(admission.subscription), admission.wants
+        return lambda queue_offset, may_block: get_messages(
+            topic, queue_id, queue_offset, count, matches, may_block, wants
         )
 
     def _read_warmed(self, pull: Pull, cold: WouldBlock) -> Deferred[Pieces]:

@@ -62,14 +62,16 @@ class ScannedPulls:
             admission = self._rules.admit(header, *peer.address)
         except PeerError:
             pass  # is said the general way
-        role, found_head = general.role(), self._found_head
+        role, found_head, read = general.role(), self._found_head, None
+        if admission is not None:
+            read = general.reader(header, admission)
         found = messages = size_bytes = 0
         for scanned in pulls:
             _, queue_offset, commit_offset, opaque = scanned
             result = None
-            if admission is not None:
+            if read is not None:
                 try:
-                    result = general.read(header, queue_offset, admission, may_block=False)
+                    result = read(queue_offset, False)
                 except StoreError:
                     pass  # the same
             if result is None or result.status is not GetStatus.FOUND:

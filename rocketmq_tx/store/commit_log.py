@@ -178,6 +178,13 @@ class CommitLog:
             return file.pread(length, at) if may_block else file.pread_cached(length, at)
         return self.segments.read(offset, length, may_block)
 
+    def read_cached_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills the buffer with bytes of one segment, without waiting for the device (WouldBlock)."""
+        if self._last_file is not None and offset >= self._last_file_start:
+            self._last_file.pread_cached_into(buffer, offset - self._last_file_start)
+        else:
+            self.segments.file(offset).pread_cached_into(buffer, offset % self.segment_size)
+
     def record_at(self, offset: int, may_block: bool = True) -> bytes:
         """The record that begins at `offset`; StoreError when none does or when it is damaged."""
         if not self.min_offset <= offset < self.written_to:

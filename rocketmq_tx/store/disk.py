@@ -41,6 +41,9 @@ class DiskFile(Protocol):
     def pread_cached(self, length: int, offset: int) -> bytes:
         """The same, but WouldBlock instead of waiting for the device, where the platform can tell."""
 
+    def pread_cached_into(self, buffer: memoryview, offset: int) -> None:
+        """Fills the buffer in the same way; StoreError where the file ends before that."""
+
     def data_from(self, offset: int) -> int | None:
         """Where, from `offset` on, bytes come that may be other than zeros; None when there are none."""
 

@@ -82,6 +82,12 @@ class PortableFile:
     def pread_cached(self, length: int, offset: int) -> bytes:
         return self.pread(length, offset)
 
+    def pread_cached_into(self, buffer: memoryview, offset: int) -> None:
+        data = self.pread_cached(len(buffer), offset)
+        if len(data) < len(buffer):
+            raise StoreError(f"{self.path} ends before the {len(buffer)} bytes wanted at {offset}")
+        buffer[:] = data
+
     def data_from(self, offset: int) -> int | None:
         return offset if offset < self.size() else None
 
@@ -133,6 +139,15 @@ class OsFile(PortableFile):
         if offset + count >= self.size():
             return bytes(buffer[:count])
         raise WouldBlock(self.path, offset, length)
+
+    def pread_cached_into(self, buffer: memoryview, offset: int) -> None:
+        if self._nowait_works:
+            try:
+                if os.preadv(self._descriptor, (buffer,), offset, os.RWF_NOWAIT) == len(buffer):
+                    return
+            except OSError:
+                pass  # what it is, is found and said below
+        super().pread_cached_into(buffer, offset)
 
     def data_from(self, offset: int) -> int | None:
         if not hasattr(os, "SEEK_DATA"):

@@ -156,7 +156,9 @@ class Puller:
         )
         entries = self._blocks.read(queue, offset, count if count > 0 else 1, may_block)
         sizes = entries[_SIZES]
-        count, size_bytes = len(sizes), sum(sizes)
+        count = len(sizes)
+        are_alike = sizes == sizes[:1] * count
+        size_bytes = sizes[0] * count if are_alike else sum(sizes)
         first = (entries[0] << 32) | (entries[1] & LOW_WORD)
         last = (entries[-5] << 32) | (entries[-4] & LOW_WORD)
         written_to = log.written_to
@@ -171,7 +173,7 @@ class Puller:
             body = log.read(first, size_bytes, may_block)
         else:
             alike = None
-            if sizes == sizes[:1] * count:
+            if are_alike:
                 alike = self._records.alike(entries, b"\1" * count, first, may_block)
             body = alike or self._records.close(starts_of(entries), sizes, may_block)
         end = offset + count

@@ -13,6 +13,7 @@ from rocketmq_tx.store.record_cuts import RecordCuts
 from rocketmq_tx.store.records import Verdict, examine, facts
 
 _SPAN_BYTES_MAX = 1 << 20
+_ROOM_BYTES = 128 << 10
 _READ_COST_BYTES = 8 << 10
 """A read of its own costs as much as reading so many bytes that nobody wants."""
 
@@ -24,6 +25,7 @@ class RecordReads:
         self._log = log
         self._notice = notice
         self._cuts = RecordCuts()
+        self._room = memoryview(bytearray(_ROOM_BYTES))
 
     def read(
         self, queue: ConsumeQueue, starts: Sequence[int], sizes: Sequence[int], may_block: bool
@@ -68,7 +70,12 @@ class RecordReads:
         cut = self._cuts.of(entries, wanted)
         if cut is None or first + cut.end > log.segments.end_of(first) or cut.span > _SPAN_BYTES_MAX:
             return None
-        return b"".join(cut.unpack(log.read(first + cut.begin, cut.span, may_block)))
+        if may_block or cut.span > _ROOM_BYTES:
+            return b"".join(cut.unpack(log.read(first + cut.begin, cut.span, may_block)))
+        # What is cut away is most of it: it is not worth memory of its own for each read.
+        part = self._room[: cut.span]
+        log.read_cached_into(part, first + cut.begin)
+        return b"".join(cut.unpack(part))
 
     def verified(
         self, queue: ConsumeQueue, starts: Sequence[int], sizes: Sequence[int], may_block: bool

@@ -58,6 +58,9 @@ class HotPathCost(SynchronousTestCase):
     def test_a_pulled_message_costs_what_it_did(self) -> None:
         self.assert_kept("pull of 32")
 
+    def test_a_message_of_a_scanned_pull_costs_what_it_did(self) -> None:
+        self.assert_kept("scanned pulls of 32")
+
     def test_a_read_full_of_sends_is_one_write_to_the_log(self) -> None:
         self.assertEqual(self.found["pipelined send"]["log writes a read"], 1)
         self.assertEqual(self.found["pipelined send"]["log reads a read"], 0)

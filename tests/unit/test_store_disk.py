@@ -49,6 +49,14 @@ class DiskContract:
         self.assertEqual(file.pread_cached(3, 500), b"two")
         self.assertEqual(file.pread_cached(20, 990), bytes(10))
 
+    def test_a_part_of_a_file_is_read_into_a_buffer_that_is_there(self) -> None:
+        file = self.disk.create(self.path, 100)
+        file.pwrite(b"one", 50)
+        buffer = memoryview(bytearray(b"x" * 5))
+        file.pread_cached_into(buffer[:4], 49)
+        self.assertEqual(buffer.tobytes(), b"\0onex")
+        self.assertRaises(StoreError, file.pread_cached_into, buffer, 96)
+
     def test_cutting_and_extending_leaves_zeros(self) -> None:
         file = self.disk.create(self.path, 100)
         file.pwrite(b"x" * 100, 0)
@@ -202,11 +210,15 @@ class OsDiskTests(DiskContract, SynchronousTestCase):
         self.assertEqual((error.path, error.offset, error.length), (self.path, 20, 10))
         with mock.patch("os.preadv", return_value=5):
             self.assertRaises(WouldBlock, file.pread_cached, 10, 20)
+            self.assertRaises(WouldBlock, file.pread_cached_into, memoryview(bytearray(10)), 20)
 
     def test_a_file_system_that_cannot_tell_is_read_as_usual(self) -> None:
         file = self.disk.create(self.path, 100)
         file.pwrite(b"x", 5)
         with self.failing("preadv", errno.EOPNOTSUPP):
+            buffer = memoryview(bytearray(1))
+            file.pread_cached_into(buffer, 5)
+            self.assertEqual(buffer, b"x")
             self.assertEqual(file.pread_cached(1, 5), b"x")
         with self.failing("preadv", errno.EIO):
             self.assertEqual(file.pread_cached(1, 5), b"x")
@@ -215,6 +227,7 @@ class OsDiskTests(DiskContract, SynchronousTestCase):
         file = self.disk.create(self.path, 100)
         with self.failing("preadv", errno.EIO):
             self.assertRaises(StoreError, file.pread_cached, 1, 0)
+            self.assertRaises(StoreError, file.pread_cached_into, memoryview(bytearray(1)), 0)
 
     def test_failures_of_directories_and_space_are_store_errors(self) -> None:
         self.assertRaises(StoreError, self.disk.sync_directory, str(self.root / "none"))
