@@ -27,15 +27,15 @@ from rocketmq_tx.store.timer_entries import (
     entry_offset,
     pack_entry,
 )
-from rocketmq_tx.store.timer_manifest import Claim, RunFacts, TimerManifest
-from rocketmq_tx.store.timer_runs import BLOCK_ENTRIES, Merge, Run
+from rocketmq_tx.store.timer_manifest import Claim, TimerManifest
+from rocketmq_tx.store.timer_run_set import RunSet
+from rocketmq_tx.store.timer_runs import BLOCK_ENTRIES, Run
 
 SPILL_ENTRIES = 16_384
 """So many entries of 20 bytes in the heap (1.2 MB as Python objects) become a run of 320 KiB, in 6 ms."""
 _HEAPS_IN_MEMORY = 4
 """With so many times as many entries not yet on disk, no more are entered."""
 RUNS_MAX = 64
-_MERGED_AT_ONCE = 32
 _BLOCKS_AT_ONCE = 64
 """A call of `next_to_move` looks through so many blocks, 13,000 entries, at most."""
 _VOIDS_AT_ONCE = 16
@@ -78,12 +78,8 @@ class TimerIndex:
         self._heap_is_newest = True
         """Whether the heap holds nothing that was entered before."""
         self._out: list[Entry] = []
-        self._runs: list[Run] = []
-        self._heads: list[tuple[Entry, int, Run]] = []
+        self._runs = RunSet(self._disk, self._directory, self._counts)
         self._claims: list[Claim] = []
-        self._next_run = 1
-        self._obsolete: list[str] = []
-        self._merge: Merge | None = None
         self._move: tuple[Run, int] | None = None
         self._saved: TimerManifest | None = None
 
@@ -104,7 +100,7 @@ class TimerIndex:
             self._notice(f"the timer index in {self._directory} is built anew: {problem}")
             manifest = None
         self._take_over(manifest or TimerManifest())
-        self._remove_strangers()
+        self._runs.remove_strangers()
         return manifest is not None
 
     def discard(self) -> None:
@@ -114,13 +110,13 @@ class TimerIndex:
         """
         self._forget()
         self._file.remove()
-        self._remove_strangers()
+        self._runs.remove_strangers()
 
     def _problem(self, manifest: TimerManifest, log_end: int, queue_end: int) -> str | None:
         if manifest.log_end > log_end or manifest.intake_from > queue_end:
             return f"it tells of a log up to {manifest.log_end}, and this one ends at {log_end}"
         for run in manifest.runs:
-            path = self._path(run.number)
+            path = self._runs.path(run.number)
             if (self._disk.file_size(path) or 0) < run.entries * ENTRY_BYTES:
                 return f"{path} has not got all of its {run.entries} entries"
         return None
@@ -128,22 +124,11 @@ class TimerIndex:
     def _take_over(self, manifest: TimerManifest) -> None:
         self.intake_from, self.entered_to = self._covered = manifest.intake_from, manifest.entered_to
         self.void_below, self._moving_below = manifest.void_below, manifest.moving_below
-        self._next_run = manifest.next_run
-        for number, count, position, oldest, moved_to in manifest.runs:
-            self._runs.append(Run(self._disk, self._path(number), count, position, oldest, moved_to))
-        self._order_heads()
+        self._runs.take_over(manifest.runs, manifest.next_run)
         self._claims = list(manifest.claims)
         if manifest.in_force:
             self._heap = sorted(manifest.in_force)
             self._heap_is_newest = False
-
-    def _remove_strangers(self) -> None:
-        ours = {run.path for run in self._runs}
-        for name in self._disk.names(self._directory):
-            path = f"{self._directory}/{name}"
-            if name.isdecimal() and path not in ours:
-                self._disk.remove(path)
-                self._next_run = max(self._next_run, int(name) + 1)
 
     def claim(self, claim: Claim, void_below: int = 0) -> None:
         """Somebody knows of messages that are done with: they are passed over."""
@@ -159,13 +144,10 @@ class TimerIndex:
         before, log_offset = self.position()
         before = min(before, pack_entry(due_ms_of(wrong), 0, 0))
         claims = [*self._claims, Claim(before, log_offset)]
-        void_below, next_run = self.void_below, self._next_run
-        obsolete = [*self._obsolete, *(run.path for run in self._runs)]
-        if self._merge is not None:
-            obsolete.append(self._merge.path)
+        void_below, runs = self.void_below, self._runs
+        runs.abandon_all()
         self._forget()
-        self._claims, self.void_below, self._next_run = claims, void_below, next_run
-        self._obsolete = obsolete
+        self._claims, self.void_below, self._runs = claims, void_below, runs
 
     # -- entering ------------------------------------------------------------------------------------------
 
@@ -197,14 +179,14 @@ class TimerIndex:
         taken: list[Entry] = []
         for _ in range(max_count * _VOIDS_AT_ONCE):
             in_heap = self._heap[0] if self._heap else AFTER_ALL
-            in_runs, _, run = self._heads[0] if self._heads else (AFTER_ALL, 0, None)
+            in_runs, _, run = self._runs.heads[0] if self._runs.heads else (AFTER_ALL, 0, None)
             if min(in_heap, in_runs) >= limit or len(taken) >= max_count:
                 break
             if in_heap <= in_runs or run is None:
                 entry, counts = heapq.heappop(self._heap), True
             else:
                 entry, counts = in_runs, self._counts(run, run.position, in_runs)
-                self._advance(run)
+                self._runs.advance(run)
             if counts and entry_offset(entry)[0] >= self.void_below:
                 taken.append(entry)
         self._out = taken
@@ -236,25 +218,7 @@ class TimerIndex:
         return len(self._runs)
 
     def _least(self) -> Entry:
-        in_heap = self._heap[0] if self._heap else AFTER_ALL
-        return min(in_heap, self._heads[0][0]) if self._heads else in_heap
-
-    def _advance(self, run: Run) -> None:
-        run.position += 1
-        if run.remaining:
-            heapq.heapreplace(self._heads, (run.head(), id(run), run))
-        else:
-            heapq.heappop(self._heads)
-            self._drop(run)
-
-    def _drop(self, run: Run) -> None:
-        if self._merge is None or run not in self._merge.inputs:
-            self._runs.remove(run)
-            self._obsolete.append(run.path)
-
-    def _order_heads(self) -> None:
-        self._heads = [(run.head(), id(run), run) for run in self._runs if run.remaining]
-        heapq.heapify(self._heads)
+        return min(self._heap[0] if self._heap else AFTER_ALL, self._runs.least())
 
     def _counts(self, run: Run, place: int, entry: Entry) -> bool:
         moved = place < run.moved_to and entry_offset(entry)[0] < self._moving_below
@@ -282,9 +246,10 @@ class TimerIndex:
         manifest = self._manifest(log_end)
         if self._saved is not None and manifest == attrs.evolve(self._saved, log_end=log_end):
             return None
-        obsolete, self._obsolete = self._obsolete, []
         unsynced = [run for run in self._runs if not run.is_synced]
-        return SaveJob(manifest, unsynced, obsolete, self._disk, self._directory, self._file)
+        return SaveJob(
+            manifest, unsynced, self._runs.take_obsolete(), self._disk, self._directory, self._file
+        )
 
     def finish_save(self, job: SaveJob) -> None:
         """The job has run well."""
@@ -294,19 +259,15 @@ class TimerIndex:
 
     def take_back(self, job: SaveJob) -> None:
         """The job has failed, or never ran."""
-        self._obsolete += job.obsolete
+        self._runs.give_back_obsolete(job.obsolete)
 
-    def _spill(self) -> None:
-        """Makes the heap a run."""
-        if self._heap:
-            blob = b"".join(sorted(self._heap))
-            oldest = min(map(entry_offset, self._heap))[0]
-            run = Run(self._disk, self._new_path(), len(self._heap), 0, oldest, blob=blob, is_synced=False)
-            self._heap = []
-            self._runs.append(run)
-            heapq.heappush(self._heads, (run.head(), id(run), run))
+    def _spill(self) -> Run | None:
+        """Makes the heap a run, if anything is in it."""
+        run = self._runs.add(self._heap) if self._heap else None
+        self._heap = []
         self._heap_is_newest = True
         self._covered = (self.intake_from, self.entered_to)
+        return run
 
     def _manifest(self, log_end: int) -> TimerManifest:
         if not self._heap:
@@ -323,13 +284,9 @@ class TimerIndex:
             (*self._claims, position),
             self.void_below,
             self._moving_below,
-            self._next_run,
+            self._runs.next_number,
             tuple(self.in_force()),
-            tuple(
-                RunFacts(_number(run.path), run.count, run.position, run.oldest, run.moved_to)
-                for run in self._runs
-                if run.remaining
-            ),
+            self._runs.facts(),
         )
 
     @property
@@ -338,57 +295,27 @@ class TimerIndex:
         before, log_offset = self.position()
         return all(claim.log_offset <= log_offset and claim.before <= before for claim in self._claims)
 
-    def _path(self, number: int) -> str:
-        return f"{self._directory}/{number:010d}"
-
-    def _new_path(self) -> str:
-        self._next_run += 1
-        return self._path(self._next_run - 1)
-
     # -- fewer runs ----------------------------------------------------------------------------------------
 
     def begin_merge(self) -> bool:
         """Begins to merge the shortest runs when there are too many; whether `merge_step` is to be called."""
-        if self._merge is None and len(self._runs) > self._runs_max and not self.is_moving:
-            synced = sorted((run for run in self._runs if run.is_synced), key=lambda run: run.remaining)
-            if len(synced) > 1:
-                inputs = synced[:_MERGED_AT_ONCE]
-                self._merge = Merge(self._disk, self._new_path(), inputs, self._counts)
-        return self._merge is not None
+        if not self.is_merging and len(self._runs) > self._runs_max and not self.is_moving:
+            self._runs.begin_merge()
+        return self.is_merging
 
     def merge_step(self, count: int) -> bool:
         """Merges some more entries; True when that was all. StoreError gives the merge up."""
-        merge = self._merge
-        if merge is None:
-            return True
-        try:
-            if not merge.step(count):
-                return False
-            result = merge.result()
-        except StoreError:
-            self._obsolete.append(merge.path)
-            self._merge = None
-            self._runs = [run for run in self._runs if run.remaining]
-            raise
-        self._merge = None
-        self._runs = [run for run in self._runs if run not in merge.inputs]
-        self._obsolete += [run.path for run in merge.inputs]
-        if result.remaining:
-            self._runs.append(result)
-        else:
-            self._obsolete.append(result.path)
-        self._order_heads()
-        return True
+        return self._runs.merge_step(count)
+
+    @property
+    def is_merging(self) -> bool:
+        return self._runs.is_merging
 
     # -- records that are about to be deleted --------------------------------------------------------------
 
     @property
     def is_moving(self) -> bool:
         return self._moving_below > self.void_below
-
-    @property
-    def is_merging(self) -> bool:
-        return self._merge is not None
 
     def begin_move(self, below: int) -> None:
         """Records below this log offset are to be appended again: `next_to_move` tells which.
@@ -407,8 +334,7 @@ class TimerIndex:
             return []
         run = next((run for run in self._runs if self._has_old(run)), None)
         if run is None and any(entry_offset(entry)[0] < self._moving_below for entry in self._heap):
-            self._spill()
-            run = self._runs[-1]
+            run = self._spill()
         if run is None:
             self.void_below = max(self.void_below, self._moving_below)
             for each in self._runs:
@@ -464,7 +390,3 @@ class SaveJob:
         self._file.save(self.manifest.to_json())
         for path in self.obsolete:
             self._disk.remove(path)
-
-
-def _number(path: str) -> int:
-    return int(path.rpartition("/")[2])
