@@ -7,7 +7,8 @@ that a message costs a third of what it does in `append.Appender`, whose bytes t
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
@@ -70,12 +71,13 @@ class PlacedBatch(NamedTuple):
 class _Shape(NamedTuple):
     """What the records of a batch have in common."""
 
-    pack: Callable[..., bytes]
     queue_id_and_flag: bytes
     from_sys_flag: bytes
     """The head from there on, but for the body's length."""
     behind_body: bytes
     """Topic, length of the properties, and those up to the key."""
+    key_bytes: int
+    behind_key: bytes
     bytes_without_body: int
 
 
@@ -83,18 +85,22 @@ _Touched = tuple[ConsumeQueue, int]
 """A queue, and how many messages it got."""
 
 _pack_entry = QUEUE_ENTRY.pack
-_HEAD_BEGIN = struct.Struct(">III8sqq")  # total size .. commit log offset; queue id and flag are constant
+_HEAD = struct.Struct(">III8sqq")  # total size, magic, body CRC, queue id and flag, both offsets
 _QUEUE_ID_AT, _QUEUE_OFFSET_AT, _SYS_FLAG_AT = 12, 20, 36
 _BODY_LENGTH_BYTES = 4
 _PROPERTIES_LENGTH = struct.Struct(">h")
-_PACKERS = {
-    layout.size: struct.Struct(
-        f"{_HEAD_BEGIN.format}{layout.size - _SYS_FLAG_AT - _BODY_LENGTH_BYTES}si"
-    ).pack
-    for layout in HEADS.values()
-}
-"""By the size of a head: total size, magic, body CRC, queue id and flag, queue offset, commit log offset,
-everything up to the body's length, and that."""
+
+
+@lru_cache(maxsize=256)
+def _record(from_sys_flag: int, body: int, behind_body: int, key: int, behind_key: int) -> struct.Struct:
+    """A record whose parts have these lengths; queue id and flag are one part, as they are constant."""
+    return struct.Struct(f"{_HEAD.format}{from_sys_flag}si{body}s{behind_body}s{key}s{behind_key}s")
+
+
+@lru_cache(maxsize=4)
+def _head(from_sys_flag: int) -> struct.Struct:
+    """The same up to the body's length."""
+    return struct.Struct(f"{_HEAD.format}{from_sys_flag}si")
 
 
 class BatchAppender:
@@ -153,9 +159,12 @@ class BatchAppender:
             topic, queue_id, bodies = batch[:3]
             queue = self._queues.queues.get((topic, queue_id)) or self._queues.get(topic, queue_id)
             shape = self._shape(batch, queue.topic_field, now_ms)
+            count, body_bytes = len(bodies), len(bodies[0])
             lengths = list(map(len, bodies))
-            sizes = [shape.bytes_without_body + length for length in lengths]
-            needed = sum(sizes)
+            is_even = lengths.count(body_bytes) == count
+            size = shape.bytes_without_body + body_bytes
+            sizes = [] if is_even else [shape.bytes_without_body + length for length in lengths]
+            needed = size * count if is_even else sum(sizes)
             if offset + needed > limit:
                 parts.append(log.blank(offset))
                 chunks.append((begin, b"".join(parts)))
@@ -166,12 +175,17 @@ class BatchAppender:
                     raise MessageError(
                         f"a batch of {needed} bytes does not fit into a segment of {log.segment_size}"
                     )
-            offsets = list(accumulate(sizes, initial=offset))
-            end = offsets.pop()
-            first = queue.max_offset
-            count = len(sizes)
-            parts += _records(batch, shape, sizes, lengths, offsets, range(first, first + count))
-            queue.tail += b"".join(map(_pack_entry, offsets, sizes, repeat(batch.tags_code)))
+            end, first = offset + needed, queue.max_offset
+            numbers = range(first, first + count)
+            offsets: Sequence[int]
+            if is_even:
+                offsets = range(offset, end, size)
+                parts += _even_records(batch, shape, size, offsets, numbers)
+            else:
+                offsets = list(accumulate(sizes[:-1], initial=offset))
+                parts += _uneven_records(batch, shape, sizes, lengths, offsets, numbers)
+            entries = map(_pack_entry, offsets, sizes or repeat(size), repeat(batch.tags_code))
+            queue.tail += b"".join(entries)
             queue.max_offset = first + count
             touched.append((queue, count))
             placed.append(PlacedBatch(offsets, end, first))
@@ -193,27 +207,42 @@ class BatchAppender:
         properties_length = len(batch.before) + key_bytes + len(batch.after)
         behind_body = topic_field + _PROPERTIES_LENGTH.pack(properties_length) + batch.before
         return _Shape(
-            _PACKERS[layout.size],
             head[_QUEUE_ID_AT:_QUEUE_OFFSET_AT],
             head[_SYS_FLAG_AT:-_BODY_LENGTH_BYTES],
             behind_body,
+            key_bytes,
+            batch.after,
             layout.size + len(behind_body) + key_bytes + len(batch.after),
         )
 
 
-def _records(
+def _even_records(
+    batch: UniformBatch, shape: _Shape, size: int, offsets: Iterable[int], numbers: Iterable[int]
+) -> Iterator[bytes]:
+    """The records, all of one size; `numbers` are the queue offsets."""
+    queue_id_and_flag, from_sys_flag, behind_body, key_bytes, behind_key, _ = shape
+    body_bytes = len(batch.bodies[0])
+    record = _record(len(from_sys_flag), body_bytes, len(behind_body), key_bytes, len(behind_key))
+    return map(
+        record.pack, repeat(size), repeat(MESSAGE_MAGIC), batch.body_crcs, repeat(queue_id_and_flag), numbers,
+        offsets, repeat(from_sys_flag), repeat(body_bytes), batch.bodies, repeat(behind_body), batch.keys,
+        repeat(behind_key),
+    )  # fmt: skip
+
+
+def _uneven_records(
     batch: UniformBatch,
     shape: _Shape,
     sizes: Sequence[int],
-    lengths: Sequence[int],
-    offsets: Sequence[int],
-    queue_offsets: Sequence[int],
+    lengths: Iterable[int],
+    offsets: Iterable[int],
+    numbers: Iterable[int],
 ) -> list[bytes]:
-    """The records' bytes, five pieces each."""
-    pieces = [b"", b"", shape.behind_body, b"", batch.after] * len(sizes)
+    """The same of records of these sizes: five pieces each."""
+    pieces = [b"", b"", shape.behind_body, b"", shape.behind_key] * len(sizes)
     pieces[0::5] = map(
-        shape.pack, sizes, repeat(MESSAGE_MAGIC), batch.body_crcs, repeat(shape.queue_id_and_flag),
-        queue_offsets, offsets, repeat(shape.from_sys_flag), lengths,
+        _head(len(shape.from_sys_flag)).pack, sizes, repeat(MESSAGE_MAGIC), batch.body_crcs,
+        repeat(shape.queue_id_and_flag), numbers, offsets, repeat(shape.from_sys_flag), lengths,
     )  # fmt: skip
     pieces[1::5] = batch.bodies
     pieces[3::5] = batch.keys

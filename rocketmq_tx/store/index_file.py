@@ -10,7 +10,9 @@ from __future__ import annotations
 import mmap
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.store.disk import Disk, DiskFile
@@ -26,7 +28,8 @@ from rocketmq_tx.store.segments import OpenFiles
 if TYPE_CHECKING:
     Slots = array[int] | memoryview[int]
 
-_PAGE_SLOTS = 1024
+_PAGE_SHIFT = 10
+_PAGE_SLOTS = 1 << _PAGE_SHIFT
 _LOOKED_AT = 256 * _PAGE_SLOTS
 _MAX_SECONDS = 0x7FFFFFFF
 
@@ -133,17 +136,14 @@ class IndexFile:
         if self.index_count <= 1:
             self.begin_offset, self.begin_timestamp = offsets[0], timestamps[0]
         slots, begin, dirty = self._ready_slots(), self.begin_timestamp, self._dirty_pages
-        number = first = self.index_count
+        first = self.index_count
         slots_max = self._slots_max
         taken = [key_hash % slots_max for key_hash in hashes]
-        previous = []
-        for slot in taken:
-            previous.append(slots[slot])
+        previous = _previous(slots, taken, first)
+        for number, slot in enumerate(taken, first):
             slots[slot] = number
-            dirty[slot // _PAGE_SLOTS] = 1
-            number += 1
-        seconds = {time: min(max((time - begin) // 1000, 0), _MAX_SECONDS) for time in set(timestamps)}
-        packed = map(INDEX_ENTRY.pack, hashes, offsets, map(seconds.__getitem__, timestamps), previous)
+            dirty[slot >> _PAGE_SHIFT] = 1
+        packed = map(INDEX_ENTRY.pack, hashes, offsets, _seconds(timestamps, begin), previous)
         at = self._entries_at + first * INDEX_ENTRY_BYTES
         try:
             self._files.open(self.path).pwrite(b"".join(packed), at)
@@ -152,7 +152,7 @@ class IndexFile:
                 slots[slot] = before
             raise
         self.slot_count += previous.count(0)
-        self.index_count = number
+        self.index_count = first + count
         self.end_offset, self.end_timestamp = offsets[count - 1], timestamps[count - 1]
         return count
 
@@ -248,6 +248,32 @@ class IndexFile:
         if sys.byteorder == "little":
             slots.byteswap()
         return slots
+
+
+def _previous(slots: Slots, taken: Sequence[int], first: int) -> Sequence[int]:
+    """What each of the taken slots holds when its turn comes; each then gets its number, from `first` on.
+
+    Fetched all at once, as one by one each would be waited for: they lie far apart in memory.
+    """
+    count = len(taken)
+    found: tuple[int, ...] = itemgetter(*taken)(slots) if count > 1 else (slots[taken[0]],)
+    if len({*taken}) == count:
+        return found
+    latest: dict[int, int] = {}
+    previous = []
+    for number, slot, before in zip(range(first, first + count), taken, found, strict=True):
+        previous.append(latest.get(slot, before))
+        latest[slot] = number
+    return previous
+
+
+def _seconds(timestamps: Sequence[int], begin: int) -> Iterable[int]:
+    """Full seconds from `begin` (epoch ms) on, as an entry can hold them; mostly the same for all."""
+    times = {min(timestamps), max(timestamps)}
+    found = {min(max((time - begin) // 1000, 0), _MAX_SECONDS) for time in times}
+    if len(found) == 1:
+        return repeat(found.pop())
+    return [min(max((time - begin) // 1000, 0), _MAX_SECONDS) for time in timestamps]
 
 
 def _big_endian(native: bytes) -> bytes:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.protocol import batch_columns
 from rocketmq_tx.protocol.batch import BatchItem, decode_batch, encode_batch
 from rocketmq_tx.protocol.batch_columns import UNIQUE_KEY_NAME, BatchColumns, read_columns
 from tests.unit.batch_cases import KEY, alike, bodies
@@ -25,7 +26,6 @@ class Columns(SynchronousTestCase):
         columns = read_columns(data)
         if columns is not None:
             self.assertEqual(members(columns), decode_batch(data))
-            self.assertNotIn(b"\2", b"".join(columns.keys))
             self.assertEqual(len(set(map(len, columns.keys))), 1)
             self.assertNotIn(UNIQUE_KEY_NAME, columns.before)
 
@@ -67,6 +67,23 @@ class Columns(SynchronousTestCase):
             ends = {len(encode_batch(items[:count])) for count in (1, 2, 3)}
             for end in range(len(data)):
                 self.assertEqual(read_columns(data[:end]) is not None, end in ends, end)
+
+    def test_what_is_kept_is_bounded_and_holds_for_what_looks_alike_only(self) -> None:
+        self.patch(batch_columns, "_layouts", {})
+        for number in range(300):
+            items = [BatchItem(0, b"x", b"a\1%b\2UNIQ_KEY\1K1" % (b"b" * number))] * 2
+            self.assertIsNotNone(read_columns(encode_batch(items)))
+            self.assertLessEqual(len(batch_columns._layouts), batch_columns.LAYOUTS_MAX)
+        for properties in (
+            b"a\1b\2UNIQ_KEY\1K1",
+            b"UNIQ_KEY\1K1\2a\1b",
+            b"a\1c\2UNIQ_KEY\1K1",
+            b"UNIQ_KEY\1K1\2a=b",
+        ):
+            for _ in range(2):
+                columns = read_columns(encode_batch([BatchItem(0, b"x", properties)] * 3))
+                assert columns is not None
+                self.assertEqual(members(columns), [BatchItem(0, b"x", properties)] * 3)
 
     def test_members_of_different_kinds_are_no_columns(self) -> None:
         first = BatchItem(0, b"x", b"a\1b\2UNIQ_KEY\1K1\2TAGS\1T")
