@@ -184,19 +184,21 @@ class Appending:
             and config.broker_role is not BrokerRole.SYNC_MASTER
         )
 
-    def settle(self, placed: Sequence[Placed]) -> Deferred[ResponseCode]:
+    def settle(self, placed: Sequence[Placed], messages: int = 0) -> Deferred[ResponseCode]:
         """Fires with the status for the last of `placed`, and thereby for all of them.
 
-        SUCCESS, FLUSH_DISK_TIMEOUT, SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT; a bad status of the slave
-        wins over a bad one of the disk. Fails with RequestRefused when the disk failed.
+        `messages` is their number when only the last is given. The status is SUCCESS, FLUSH_DISK_TIMEOUT,
+        SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT; a bad one of the slave wins over a bad one of the disk.
+        Fails with RequestRefused when the disk failed.
         """
         commit_log_offset, size, _ = placed[-1]
         end = commit_log_offset + size
+        messages = messages or len(placed)
         if self._config.broker_role is not BrokerRole.SYNC_MASTER and not self.everybody_waits:
-            return self._flushed(end, len(placed))
+            return self._flushed(end, messages)
         if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
             return self._replicas.acknowledged(end)
-        on_disk = self._flushed(end, len(placed))
+        on_disk = self._flushed(end, messages)
         on_slave = self._replicas.acknowledged(end)
         return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))
 

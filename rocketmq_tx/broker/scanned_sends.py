@@ -44,7 +44,7 @@ from rocketmq_tx.protocol.send_scan import PropertyTail, ScannedSend, SendRoute,
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.append import NewMessage, Placed
-from rocketmq_tx.store.append_alike import AlikeMessages
+from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
@@ -175,11 +175,11 @@ class ScannedSends:
         if placed is None:
             return False
         if not run.routes[0].is_oneway:  # a flag of the frame, and their frames are alike
-            if self._appending.settles_at_once:
-                queue_ids = list(map([queue_id for _, queue_id in queues].__getitem__, numbers))
+            queue_ids = list(map([queue_id for _, queue_id in queues].__getitem__, numbers))
+            if self._appending.settles_at_once or not (stored.waits or self._appending.everybody_waits):
                 answers.append(self._answers.success_alike(run.opaques, queue_ids, placed))
             else:
-                answers += self._answer_when_settled(run, placed.each(), None)
+                answers.append(self._settled_alike(run, queue_ids, placed))
         return True
 
     def _plans(self, routes: Iterable[SendRoute]) -> list[Plan]:
@@ -353,31 +353,44 @@ class ScannedSends:
                 at_once.append(self._answers.success(opaque, route.queue_id, place[0], place[2]))
         return [*at_once, self._settled(waiting, places)] if waiting else at_once
 
-    def _settled(self, waiting: Sequence[ScannedSend], places: Sequence[Placed]) -> Deferred[bytes]:
+    def _settled_alike(self, run: AlikeSends, queue_ids: list[int], placed: PlacedAlike) -> Deferred[bytes]:
         """All their answers, when the last of them is safe."""
 
         def settled(status: ResponseCode) -> bytes:
-            pairs = zip(waiting, places, strict=True)
             if status is ResponseCode.SUCCESS:
-                success = self._answers.success
-                found = [
-                    success(opaque, route.queue_id, commit_log_offset, queue_offset)
-                    for (route, _, _, _, opaque, _), (commit_log_offset, _, queue_offset) in pairs
-                ]
-            else:
-                encode = self._answers.encode
-                found = [
-                    encode(SerializeType.JSON, status, opaque, route.queue_id, [place])
-                    for (route, _, _, _, opaque, _), place in pairs
-                ]
-            return b"".join(found)
+                return self._answers.success_alike(run.opaques, queue_ids, placed)
+            return self._stored(run, placed.each(), status)
 
-        def failed(failure: Failure) -> bytes:
-            if not isinstance(failure.value, RequestRefused):
-                failure.raiseException()
-            return b"".join(self._refused(waiting, failure.value))
+        settling = self._appending.settle([placed.last], len(queue_ids))
+        return settling.addCallbacks(settled, self._not_settled, errbackArgs=(run,))
 
-        return self._appending.settle(places).addCallbacks(settled, failed)
+    def _settled(self, waiting: Sequence[ScannedSend], places: Sequence[Placed]) -> Deferred[bytes]:
+        """As `_settled_alike`, for messages that are not."""
+        settling = self._appending.settle(places)
+        return settling.addCallbacks(
+            lambda status: self._stored(waiting, places, status), self._not_settled, errbackArgs=(waiting,)
+        )
+
+    def _stored(self, sends: Sequence[ScannedSend], places: Sequence[Placed], status: ResponseCode) -> bytes:
+        pairs = zip(sends, places, strict=True)
+        if status is ResponseCode.SUCCESS:
+            success = self._answers.success
+            found = [
+                success(opaque, route.queue_id, commit_log_offset, queue_offset)
+                for (route, _, _, _, opaque, _), (commit_log_offset, _, queue_offset) in pairs
+            ]
+        else:
+            encode = self._answers.encode
+            found = [
+                encode(SerializeType.JSON, status, opaque, route.queue_id, [place])
+                for (route, _, _, _, opaque, _), place in pairs
+            ]
+        return b"".join(found)
+
+    def _not_settled(self, failure: Failure, waiting: Sequence[ScannedSend]) -> bytes:
+        if not isinstance(failure.value, RequestRefused):
+            failure.raiseException()
+        return b"".join(self._refused(waiting, failure.value))
 
     def _refused(self, sends: Sequence[ScannedSend], refusal: RequestRefused) -> list[bytes]:
         frames = (as_frame(scanned) for scanned in sends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS, TOPIC_PUT_SIZE
+from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.remoting.protocol import FrameProtocol
@@ -135,6 +137,18 @@ class BothWays(SynchronousTestCase):
         waiting = [frame(number, 100 + number) for number in range(20)]
         others = [frame(number, 200 + number, tail="\\u0002WAIT\\u0001false") for number in range(20)]
         self.both(lambda broker: [broker.read(waiting), broker.read(others)], 40, flushDiskType="SYNC_FLUSH")
+
+    def test_a_disk_that_fails_while_they_wait(self) -> None:
+        frames = [frame(number, 100 + number) for number in range(20)]
+
+        def act(broker: Connected) -> list[Frame]:
+            broker.broker.disk.fail("sync", "commitlog", errno.EIO)
+            answers = broker.read(frames)
+            self.assertEqual({answer.code for answer in answers}, {ResponseCode.SERVICE_NOT_AVAILABLE})
+            self.flushLoggedErrors()
+            return answers
+
+        self.both(act, 20, flushDiskType="SYNC_FLUSH")
 
     def test_a_synchronous_master_without_a_slave(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
