@@ -18,7 +18,6 @@ from benchmarks.in_process import CASES, Bench
 from rocketmq_tx.broker.scanned_pulls import ScannedPulls
 from rocketmq_tx.protocol.decoder import SCANNED_PULL, FrameDecoder
 from rocketmq_tx.protocol.send_scan import SendScanner
-from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.entry_blocks import starts_of
 
 ROUNDS = 25
@@ -40,37 +39,56 @@ def say(what: str, step: Callable[[], object], count: int = 1) -> None:
     print(f"  {what}: {least_us(step, count):.2f} us", flush=True)
 
 
-def sends(bench: Bench) -> None:
+def sends(bench: Bench, by_columns: bool) -> None:
     reads, _ = CASES["send"](bench)
-    bench.serve(reads[:20])
+    bench.serve(reads[:40])
     parts, peer = bench.broker.parts, bench.protocol.peer
     appending, store, now_ms = parts.appending, parts.store, bench.broker.now_ms()
-    decoder = FrameDecoder(scanner=parts.sending.scanner)
-    ((_, run),) = decoder.feed(reads[0])
+    scanner, scanned_sends = parts.sending.scanner, parts.sending.scanned_sends
+    read = reads[30]
+    decoder = FrameDecoder(scanner=scanner)
+    run: Any = decoder.feed(read)[0][1]
     count = len(run)
-    seen: list[NewMessage] = []
-    append: Any = appending.append
+    size = len(read) // count
+    header_end = 8 + int.from_bytes(read[4:8], "big")
+    way = "append_alike" if by_columns else "append"
+    append = getattr(appending, way)
+    if not by_columns:
+        run = list(run)
+    seen: list[Any] = []
 
-    def record(messages: list[NewMessage], now_ms: int) -> Any:
-        seen[:] = messages
+    def record(messages: Any, now_ms: int) -> Any:
+        seen[:] = [messages]
         return append(messages, now_ms)
 
-    appending.append = record  # type: ignore[method-assign,assignment]
-    parts.sending.scanned_sends.send_scanned(peer, run)
-    placed = append(seen, now_ms)
-    appending.append = lambda messages, now_ms: placed  # type: ignore[method-assign,assignment,misc]
+    setattr(appending, way, record)
+    scanned_sends.send_scanned(peer, run)
+    placed = append(seen[0], now_ms)
+    setattr(appending, way, lambda messages, now_ms: placed)
+
+    def scan() -> object:
+        if by_columns:
+            return decoder.feed(read)
+        starts = range(0, len(read), size)
+        return [scanner.scan(read, start + 8, start + header_end, start + size) for start in starts]
+
+    def answer() -> object:
+        if by_columns:
+            queue_ids = [route.queue_id for route in run.routes]
+            return scanned_sends._answers.success_alike(run.opaques, queue_ids, placed)
+        return scanned_sends._answer(run, placed, None)
 
     def append_and_index(index: bool) -> None:
-        append(seen, now_ms)
+        append(seen[0], now_ms)
         if index:
             store.derived.write_index(now_ms)
         else:
             store._pending_keys.clear()
 
-    print("a send:")
-    say("frames and headers", lambda: decoder.feed(reads[0]), count)
-    say("messages and answers", lambda: parts.sending.scanned_sends.send_scanned(peer, run), count)
-    say("of it, answers", lambda: parts.sending.scanned_sends._answer(run, placed, None), count)
+    print("a send, by columns:" if by_columns else "a send, one by one:")
+    say("frames and headers", scan, count)
+    say("messages and answers", lambda: scanned_sends.send_scanned(peer, run), count)
+    say("of it, answers", answer, count)
     say("records and queue entries, written", lambda: append_and_index(index=False), count)
     say("the same, and the index", lambda: append_and_index(index=True), count)
 
@@ -110,8 +128,9 @@ def pulls(case: str, bench: Bench) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        sends(Bench(folder))
+    for by_columns in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            sends(Bench(folder), by_columns)
     for case in ("pull", "pull-mixed"):
         with tempfile.TemporaryDirectory() as folder:
             pulls(case, Bench(folder))
