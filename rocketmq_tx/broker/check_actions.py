@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.transaction_log import TransactionLog
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.runtime.threads import OffReactor
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 
 @attrs.define
@@ -51,7 +51,7 @@ class CheckActions:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         log: TransactionLog,
         topics: TopicTable,

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.protocol.bodies import TopicConfig
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 FORWARD_TIMEOUT_S = 10.0
 STATUS_TIMEOUT_S = 5.0
@@ -65,7 +65,7 @@ class ClientControl:
         find_topic: Callable[[str], TopicConfig | None],
         consumers: Consumers,
         offsets: ConsumerOffsets,
-        store: MessageStore,
+        store: StoredMessages,
         reads: WarmReads,
     ) -> None:
         self._broker_name = broker_name

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.config.broker import BrokerConfig
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 
 class ConsumeProgress:
@@ -58,7 +58,7 @@ class ConsumeProgress:
         self,
         config: BrokerConfig,
         broker_address: str,
-        store: MessageStore,
+        store: StoredMessages,
         topics: TopicTable,
         groups: SubscriptionGroupTable,
         consumers: Consumers,

@@ -10,13 +10,15 @@ from collections.abc import Callable
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.names import DLQ_PREFIX, RETRY_PREFIX, is_light, is_system_topic
-from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.stored_messages import StoredMessages
 
 RECENT_MS = 60_000
 """Topics that had their last message longer before the end of the log were deleted: tables come each 10 s."""
 
 
-def missing_topics(store: MessageStore, is_known: Callable[[str], bool], usual_queues: int) -> dict[str, int]:
+def missing_topics(
+    store: StoredMessages, is_known: Callable[[str], bool], usual_queues: int
+) -> dict[str, int]:
     """The unknown topics with recent messages, and how many queues each is to have.
 
     At least `usual_queues`, since producers go on sending to queues that had no message yet; topics of
@@ -33,7 +35,7 @@ def missing_topics(store: MessageStore, is_known: Callable[[str], bool], usual_q
     return found
 
 
-def _log_ms(store: MessageStore) -> int:
+def _log_ms(store: StoredMessages) -> int:
     """When the log's newest message was stored; 0 when nobody can tell, so that every message is recent."""
     try:
         return store.last_store_time
@@ -41,7 +43,7 @@ def _log_ms(store: MessageStore) -> int:
         return 0
 
 
-def _newest_ms(store: MessageStore, topic: str, queue_id: int, unreadable_ms: int) -> int:
+def _newest_ms(store: StoredMessages, topic: str, queue_id: int, unreadable_ms: int) -> int:
     """When the queue's newest message was stored; -1 when it has none."""
     try:
         return store.store_time_at(topic, queue_id, store.queue_offsets(topic, queue_id)[1] - 1)

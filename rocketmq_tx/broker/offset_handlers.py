@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 SEARCH_ROUNDS_MAX = 100
 """A search looks at some twenty messages, and at the last one of each file of the queue before it."""
@@ -40,7 +40,7 @@ SEARCH_ROUNDS_MAX = 100
 class OffsetRequests:
     """Answers from the table of consumer offsets and from the queues."""
 
-    def __init__(self, offsets: ConsumerOffsets, store: MessageStore, reads: WarmReads) -> None:
+    def __init__(self, offsets: ConsumerOffsets, store: StoredMessages, reads: WarmReads) -> None:
         self._offsets = offsets
         self._store = store
         self._reads = reads

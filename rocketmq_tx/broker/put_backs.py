@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.open_transactions import OpenTransaction
     from rocketmq_tx.broker.transaction_log import TransactionLog
     from rocketmq_tx.runtime.group_commit import GroupCommit
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 AT_A_TIME = 64
 """So many are copied before others get their turn."""
@@ -37,7 +37,7 @@ class PutBacks:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         flushes: GroupCommit,
         log: TransactionLog,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.key_query import QueryResult
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 QUERY_ROUNDS_MAX = 200
 """Each message and each entry of the index may have to be fetched, and one answer holds up to 64."""
@@ -33,7 +33,7 @@ UNIQUE_KEY_QUERY = "_UNIQUE_KEY_QUERY"
 class QueryRequests:
     """Answers with records as they are stored."""
 
-    def __init__(self, config: MessageStoreConfig, store: MessageStore, reads: WarmReads) -> None:
+    def __init__(self, config: MessageStoreConfig, store: StoredMessages, reads: WarmReads) -> None:
         self._config = config
         self._store = store
         self._reads = reads

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.tag_filter import TagFilters
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 ENTRIES_MAX = 1000
 """Tools ask for ten; the answer to one request must stay small."""
@@ -32,7 +32,11 @@ class QueueEntries:
     """Shows entries, and which of them the filter of a group lets through."""
 
     def __init__(
-        self, store: MessageStore, consumers: Consumers, tag_filters: TagFilters, group_filters: GroupFilters
+        self,
+        store: StoredMessages,
+        consumers: Consumers,
+        tag_filters: TagFilters,
+        group_filters: GroupFilters,
     ) -> None:
         self._store = store
         self._consumers = consumers

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.config.settings import BrokerSettings
     from rocketmq_tx.runtime.arrivals import Arrivals
     from rocketmq_tx.runtime.group_commit import GroupCommit
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 ON_DISK_TIMEOUT_S = 2.0
 """Within the time that a stop may take. A disk that is slower leaves the progress unwritten, for now."""
@@ -33,7 +33,7 @@ class RedeliverySide:
     def __init__(
         self,
         settings: BrokerSettings,
-        store: MessageStore,
+        store: StoredMessages,
         flushes: GroupCommit,
         arrivals: Arrivals,
         appending: Appending,

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rocketmq_tx.runtime.arrivals import Arrivals
-from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, GetStatus
+from rocketmq_tx.store.stored_messages import StoredMessages
 
 
 class Mark(Protocol):
@@ -25,7 +25,7 @@ class Mark(Protocol):
 class ReplicatedReads:
     """A store whose queues end at the mark."""
 
-    def __init__(self, store: MessageStore, mark: Mark) -> None:
+    def __init__(self, store: StoredMessages, mark: Mark) -> None:
         self._store = store
         self._mark = mark
 
@@ -66,7 +66,7 @@ class ReplicatedReads:
 class ReplicatedArrivals:
     """Messages have arrived, for who waits for them, when the mark has passed them."""
 
-    def __init__(self, arrivals: Arrivals, store: MessageStore, mark: Mark) -> None:
+    def __init__(self, arrivals: Arrivals, store: StoredMessages, mark: Mark) -> None:
         self._arrivals = arrivals
         self._store = store
         self._mark = mark

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.arrivals import Arrivals
     from rocketmq_tx.store.append import NewMessage
     from rocketmq_tx.store.consume_queue import Entry
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 PASS_MESSAGES = 128
 """A pass takes 2 ms with so many small messages: nobody else waits longer for that."""
@@ -91,7 +91,7 @@ class ScheduleService(Service):
     def __init__(
         self,
         config: MessageStoreConfig,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         arrivals: Arrivals,
         progress: DelayProgress,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.append import NewMessage
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 DEAD_LETTER_QUEUES = 1
 _NOT_SURE = (ResponseCode.FLUSH_DISK_TIMEOUT,)
@@ -45,7 +45,7 @@ class SendBack:
     def __init__(
         self,
         settings: BrokerSettings,
-        store: MessageStore,
+        store: StoredMessages,
         reads: WarmReads,
         appending: Appending,
         topics: TopicTable,

@@ -13,7 +13,7 @@ from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.protocol.send_scan import SendScanner
 from rocketmq_tx.runtime.clocks import WallClock
-from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.stored_messages import StoredMessages
 
 
 class SendingSide:
@@ -22,7 +22,7 @@ class SendingSide:
     def __init__(
         self,
         settings: BrokerSettings,
-        store: MessageStore,
+        store: StoredMessages,
         topics: TopicTable,
         groups: SubscriptionGroupTable,
         appending: Appending,

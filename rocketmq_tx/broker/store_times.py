@@ -9,7 +9,7 @@ from rocketmq_tx.errors import StoreError, WouldBlock
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class StoreTimes:
     rounds than one about a single message.
     """
 
-    def __init__(self, store: MessageStore, reads: WarmReads) -> None:
+    def __init__(self, store: StoredMessages, reads: WarmReads) -> None:
         self._store = store
         self._reads = reads
 

@@ -38,7 +38,7 @@ from rocketmq_tx.remoting.registry import Reply, serves
 if TYPE_CHECKING:
     from rocketmq_tx.broker.registration import Caller
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 HAND_OVER_TIMEOUT_S = 3.0
 CATCH_UP_S = 20.0
@@ -109,7 +109,7 @@ class Takeover:
     def __init__(
         self,
         settings: BrokerSettings,
-        store: MessageStore,
+        store: StoredMessages,
         roles: RoleChange,
         own_state: Callable[[], BrokerState],
         name_servers: Callable[[], list[str]],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.runtime.rarely import Rarely
     from rocketmq_tx.store.append import NewMessage
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
     from rocketmq_tx.store.timer_index import TimerIndex
 
 BATCH = 128
@@ -37,7 +37,7 @@ class TimerDelivery:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         index: TimerIndex,
         reads: WarmReads,

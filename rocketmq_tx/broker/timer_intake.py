@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from rocketmq_tx.broker.warm_reads import WarmReads
-    from rocketmq_tx.store.message_store import MessageStore
     from rocketmq_tx.store.pull import GetResult
+    from rocketmq_tx.store.stored_messages import StoredMessages
     from rocketmq_tx.store.timer_entries import Entry
     from rocketmq_tx.store.timer_index import TimerIndex
     from rocketmq_tx.store.timer_manifest import Claim
@@ -37,7 +37,7 @@ class TimerIntake:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         index: TimerIndex,
         reads: WarmReads,
         reactor: IReactorTime,

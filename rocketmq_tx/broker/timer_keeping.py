@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.appending import Appending
     from rocketmq_tx.runtime.group_commit import GroupCommit
     from rocketmq_tx.runtime.threads import Runner
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
     from rocketmq_tx.store.timer_index import SaveJob, TimerIndex
     from rocketmq_tx.store.timer_manifest import Claim
 
@@ -43,7 +43,7 @@ class TimerKeeping:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         index: TimerIndex,
         flushes: GroupCommit,

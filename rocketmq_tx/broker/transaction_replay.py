@@ -21,7 +21,7 @@ from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.flags import SysFlag, transaction_type
 from rocketmq_tx.protocol.message import MessageRecord, decode_record, decode_records
-from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.stored_messages import StoredMessages
 
 HALF = (names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID)
 OP = (names.TRANSACTION_OP_TOPIC, HALF_QUEUE_ID)
@@ -39,7 +39,7 @@ class Replay:
     their own: Apache, which does not know that copies belong together, goes on asking about them.
     """
 
-    def __init__(self, store: MessageStore) -> None:
+    def __init__(self, store: StoredMessages) -> None:
         self._store = store
         self.read = 0
         self.unreadable = 0
@@ -135,7 +135,7 @@ def half_message(record: MessageRecord, queue_offset: int) -> HalfMessage:
 
 
 def committed_before(
-    store: MessageStore, real_topic: str, key: str, is_its: Callable[[MessageRecord], bool]
+    store: StoredMessages, real_topic: str, key: str, is_its: Callable[[MessageRecord], bool]
 ) -> MessageRecord | None:
     """What the commit of the transaction `key` (see `table_key`) to `real_topic` has left, by the index.
 
@@ -151,7 +151,7 @@ def committed_before(
     return None
 
 
-def was_given_up(store: MessageStore, key: str, born_timestamp: int) -> bool:
+def was_given_up(store: StoredMessages, key: str, born_timestamp: int) -> bool:
     """Whether operators have the transaction `key` that was begun then (epoch ms), by the index."""
     unique_key = unique_key_of(key)
     found = store.query_by_key(names.TRANSACTION_GIVEN_UP_TOPIC, unique_key, _COPIES_MAX, 0, _EVER_MS)
@@ -172,7 +172,7 @@ def born_at(born_timestamp: int) -> Callable[[MessageRecord], bool]:
     return lambda record: record.born_timestamp == born_timestamp
 
 
-def find_committed(store: MessageStore, transaction: OpenTransaction) -> MessageRecord | None:
+def find_committed(store: StoredMessages, transaction: OpenTransaction) -> MessageRecord | None:
     """The committed message of a transaction that the table calls open: its op message got lost in a crash.
 
     The message names the half message, or the copy, that it was made of. Where that may be an older copy

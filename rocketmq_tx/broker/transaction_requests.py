@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.transaction_log import TransactionLog
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 LIST_MAX = 10_000
 """So many transactions are listed at most in one answer."""
@@ -42,7 +42,7 @@ class TransactionRequests:
 
     def __init__(
         self,
-        store: MessageStore,
+        store: StoredMessages,
         appending: Appending,
         log: TransactionLog,
         checks: TransactionChecks,

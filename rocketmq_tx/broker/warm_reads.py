@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from rocketmq_tx.runtime.threads import OffReactor
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.store.stored_messages import StoredMessages
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ COLD_READS_MAX = 3
 class WarmReads:
     """Reads of a store that never keep the reactor waiting for a disk, but for one in a hurry."""
 
-    def __init__(self, store: MessageStore, off_reactor: OffReactor) -> None:
+    def __init__(self, store: StoredMessages, off_reactor: OffReactor) -> None:
         self._store = store
         self._off_reactor = off_reactor
 

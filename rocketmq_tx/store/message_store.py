@@ -242,11 +242,6 @@ class MessageStore(StoredMessages):
         """(topic, queue id) of the further queues that appended messages have named since the last call."""
         return self._multi_dispatch.take_arrived()
 
-    @property
-    def light_queue_count(self) -> int:
-        """How many light queues there are."""
-        return self._queues.light_count
-
     def _room(self) -> str:
         use = disk_use(self._disk, self._log.next_directory)
         left = f"{use.ratio:.0%} full, {use.usable_bytes} of {use.total_bytes} bytes are left"

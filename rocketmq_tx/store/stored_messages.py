@@ -143,6 +143,11 @@ class StoredMessages:
         """(topic, queue id) of every queue."""
         return list(self._queues.queues)
 
+    @property
+    def light_queue_count(self) -> int:
+        """How many light queues there are."""
+        return self._queues.light_count
+
     def entry_at(
         self, topic: str, queue_id: int, queue_offset: int, may_block: bool = True
     ) -> tuple[int, int, int] | None:
