@@ -105,7 +105,7 @@ class ClockSteps:
 
 
 class Undeliverable(Exception):
-    """A record of the schedule topic that is to be passed over; says why."""
+    """A record of a delayed message that is to be passed over; says why."""
 
 
 def delivered(record: MessageRecord) -> NewMessage:
@@ -115,21 +115,35 @@ def delivered(record: MessageRecord) -> NewMessage:
     to be delayed: its commit is.
     """
     properties = unpack_properties(record.properties)
-    topic, queue_text = properties.get(prop.REAL_TOPIC), properties.get(prop.REAL_QUEUE_ID, "")
-    if record.topic != names.SCHEDULE_TOPIC or not topic or not queue_text.isdecimal():
+    if record.topic != names.SCHEDULE_TOPIC:
         raise Undeliverable("it does not say where it belongs")
-    if topic == names.TRANSACTION_HALF_TOPIC:
+    if properties.get(prop.REAL_TOPIC) == names.TRANSACTION_HALF_TOPIC:
         raise Undeliverable("it is a half message")
+    return in_own_queue(record, properties)
+
+
+def in_own_queue(record: MessageRecord, properties: dict[str, str]) -> NewMessage:
+    """The message as it is stored where its properties say that it belongs; Undeliverable if they do not."""
+    topic, queue_text = properties.get(prop.REAL_TOPIC), properties.get(prop.REAL_QUEUE_ID, "")
+    if not topic or not queue_text.isdecimal():
+        raise Undeliverable("it does not say where it belongs")
     try:
         names.check_topic(topic)  # it becomes the name of a folder
     except RequestRefused as refusal:
         raise Undeliverable(refusal.remark) from refusal
+    return stored_again(record, topic, int(queue_text), record.properties, properties)
+
+
+def stored_again(
+    record: MessageRecord, topic: str, queue_id: int, stored: bytes, properties: dict[str, str]
+) -> NewMessage:
+    """A record once more, in another queue; `stored` are its properties there, as bytes."""
     return NewMessage(
         topic,
-        int(queue_text),
+        queue_id,
         record.body,
         record.body_crc or 0,
-        record.properties,
+        stored,
         record.flag,
         own_sys_flag(record.sys_flag),
         record.born_timestamp,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from rocketmq_tx.broker import timer_messages
-from rocketmq_tx.broker.timer_messages import Undeliverable
+from rocketmq_tx.broker.delay_rules import Undeliverable
 from rocketmq_tx.broker.timer_rules import Cancellations, entry_of
 from rocketmq_tx.errors import MessageError, StoreError, WouldBlock
 from rocketmq_tx.protocol.message import MessageRecord, decode_record

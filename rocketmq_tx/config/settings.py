@@ -125,12 +125,7 @@ def load_broker(
     """Settings of a broker. `overrides` are those of the command line, by key. Raises ConfigError."""
     facts = facts or HostFacts()
     settings = BrokerSettings(
-        server=_with_defaults(NettyServerConfig, facts, listen_port=BROKER_PORT),
-        client=_with_defaults(NettyClientConfig, facts),
-        tls=_with_defaults(TlsConfig, facts),
-        facts=facts,
-        file=file,
-        warnings=[],
+        **_common(facts, file, BROKER_PORT),
         broker=_with_defaults(BrokerConfig, facts),
         store=_with_defaults(MessageStoreConfig, facts),
     )
@@ -150,12 +145,7 @@ def load_namesrv(
     """Settings of a NameServer. Raises ConfigError."""
     facts = facts or HostFacts()
     settings = NamesrvSettings(
-        server=_with_defaults(NettyServerConfig, facts, listen_port=NAMESRV_PORT),
-        client=_with_defaults(NettyClientConfig, facts),
-        tls=_with_defaults(TlsConfig, facts),
-        facts=facts,
-        file=file,
-        warnings=[],
+        **_common(facts, file, NAMESRV_PORT),
         namesrv=_with_defaults(NamesrvConfig, facts),
     )
     _fill(settings, overrides or {}, environ or {}, frozenset())
@@ -171,6 +161,17 @@ _ENVIRONMENT = {
     "ROCKETMQ_HOME": "rocketmqHome",
     "ROCKETMQ_SERIALIZE_TYPE": "rocketmq.serialize.type",
 }
+
+
+def _common(facts: HostFacts, file: Path | None, listen_port: int) -> dict[str, Any]:
+    return {
+        "server": _with_defaults(NettyServerConfig, facts, listen_port=listen_port),
+        "client": _with_defaults(NettyClientConfig, facts),
+        "tls": _with_defaults(TlsConfig, facts),
+        "facts": facts,
+        "file": file,
+        "warnings": [],
+    }
 
 
 def _with_defaults(settings_class: type, facts: HostFacts, **given: Any) -> Any:

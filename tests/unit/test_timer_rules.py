@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import timer_messages
+from rocketmq_tx.broker.delay_rules import Undeliverable
 from rocketmq_tx.broker.send_rules import Placement
-from rocketmq_tx.broker.timer_messages import Undeliverable, delivered, mark_message, read_mark, rolled
+from rocketmq_tx.broker.timer_messages import delivered, mark_message, read_mark, rolled
 from rocketmq_tx.broker.timer_rules import (
     CANCELLATION_REACH_MS,
     Cancellations,
