@@ -88,6 +88,9 @@ class Trial:
         self._sent = 0
         world.every_step.append(self._look)
 
+    def __str__(self) -> str:
+        return "a trial of fail-over"
+
     @property
     def elections(self) -> int:
         return len(self.leaders)

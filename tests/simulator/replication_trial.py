@@ -69,6 +69,9 @@ class Trial:
         self._kept: dict[str, bytes] = {}
         world.every_step.append(self._look)
 
+    def __str__(self) -> str:
+        return f"a trial of kind {self.kind.value}"
+
     def run(self) -> None:
         world, dice = self.world, self.world.dice
         world.run(3)

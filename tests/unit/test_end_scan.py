@@ -22,6 +22,7 @@ from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.remoting.registry import Registry, serves_runs
 from tests import golden
+from tests.unit.scan_parts import framed
 
 JAVA = (
     '{"code":37,"extFields":{"producerGroup":"PG","bname":"broker-a","commitLogOffset":"5130116",'
@@ -41,11 +42,6 @@ SEND = (
     '"k":"false","m":"false","n":"broker-a"},"flag":0,"language":"JAVA","opaque":7,'
     '"serializeTypeCurrentRPC":"JSON","version":407}'
 )
-
-
-def framed(header: bytes, body: bytes = b"") -> bytes:
-    data = len(header).to_bytes(4, "big") + header + body
-    return len(data).to_bytes(4, "big") + data
 
 
 def scan(header: bytes, body: bytes = b"") -> ScannedEnd | None:

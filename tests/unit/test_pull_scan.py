@@ -25,6 +25,7 @@ from rocketmq_tx.remoting.mishaps import refusals
 from tests import golden
 from tests.memory_broker import MemoryBroker
 from tests.unit.broker_parts import FakePeer
+from tests.unit.scan_parts import framed
 
 PUSH = (
     '{"code":11,"extFields":{"queueId":"0","maxMsgNums":"32","sysFlag":"3","suspendTimeoutMillis":"15000",'
@@ -38,11 +39,6 @@ INLINE = (
     '"queueOffset":"1","expressionType":"TAG","subVersion":"0","consumerGroup":"CG"},"flag":0,'
     '"language":"JAVA","opaque":8,"serializeTypeCurrentRPC":"JSON","version":407}'
 )
-
-
-def framed(header: bytes, body: bytes = b"") -> bytes:
-    data = len(header).to_bytes(4, "big") + header + body
-    return len(data).to_bytes(4, "big") + data
 
 
 def scan(header: bytes, body: bytes = b"") -> ScannedPull | None:

@@ -5,42 +5,27 @@ What must hold stands in `tests/simulator/replication_trial.py`; each trial foll
 
 from __future__ import annotations
 
-import os
-import random
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.errors import FlushTimeout
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from tests.simulator.replication_trial import Kind, Trial
+from tests.simulator.seeds import fixed_seeds, fresh_seeds, is_one_wanted, run_trial
 from tests.simulator.world import World
 
 FIXED_SEEDS = range(24)
 FRESH_SEEDS = 6
-SEED_VARIABLE = "ROCKETMQ_TX_SEED"
-"""Set it to the number that a failure names, and that trial alone is run."""
 
 
 class TrialTests(SynchronousTestCase):
     def run_trial(self, seed: int) -> Trial:
-        trial = Trial(seed)
-        try:
-            trial.run()
-        except BaseException as error:
-            raise AssertionError(
-                f"{SEED_VARIABLE}={seed}, a trial of kind {trial.kind.value}, failed after "
-                f"{trial.world.clock.seconds():.3f} simulated seconds: {error!r}"
-            ) from error
-        finally:
-            self.flushLoggedErrors(FlushTimeout)  # of periodic work, on slow disks
-        return trial
+        return run_trial(self, Trial(seed), seed)
 
     def test_what_was_acknowledged_is_kept_and_logs_stay_equal_whatever_breaks(self) -> None:
-        wanted = os.environ.get(SEED_VARIABLE)
-        trials = [self.run_trial(seed) for seed in ([int(wanted)] if wanted else FIXED_SEEDS)]
-        if wanted is None:
+        trials = [self.run_trial(seed) for seed in fixed_seeds(FIXED_SEEDS)]
+        if not is_one_wanted():
             self.assertEqual({trial.kind for trial in trials}, set(Kind))
             self.assertGreater(sum(trial.stops for trial in trials), 0)
             self.assertGreater(sum(node.crashes for t in trials for node in t.world.brokers.values()), 50)
@@ -48,8 +33,8 @@ class TrialTests(SynchronousTestCase):
                 self.assertGreater(sum(trial.codes.get(code, 0) for trial in trials), 100)
 
     def test_the_same_with_seeds_that_nobody_has_tried(self) -> None:
-        for _ in range(0 if SEED_VARIABLE in os.environ else FRESH_SEEDS):
-            self.run_trial(random.SystemRandom().randrange(1 << 32))
+        for seed in fresh_seeds(FRESH_SEEDS):
+            self.run_trial(seed)
 
 
 MASTER, FIRST, SECOND, CLIENT = "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.8"
