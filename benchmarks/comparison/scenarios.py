@@ -26,6 +26,16 @@ def _rate(bar: float | None = None, goal: float | None = None, unit: str = "mess
     return (Row("rate", unit, "higher", bar, goal),)
 
 
+def _double_write() -> tuple[Row, ...]:
+    share = "share of ASYNC_MASTER's"
+    return *_rate(), Row("share", "of async", "higher", bar=0.9, bar_on="ours", title=share)
+
+
+THREE_PROCESSES = (
+    "loader, master and slave share the cores; the slave's work of the asynchronous half is done"
+    " before the clock stops."
+)
+
 SCENARIOS = (
     Scenario(
         "raw-send", "raw sends, 128 bytes, 4 connections x 64 in flight", RAW,
@@ -166,13 +176,11 @@ SCENARIOS = (
     ),
     Scenario(
         "sync-master", "SYNC_MASTER, raw sends, 4 x 64", PAIR,
-        (
-            Row("rate", "messages/s", "higher"),
-            Row("share", "of async", "higher", bar=0.9, bar_on="ours", title="share of ASYNC_MASTER's"),
-        ),
-        replication.double_write,
-        note="loader, master and slave share the cores; the slave's work of the asynchronous half is done"
-        " before the clock stops.",
+        _double_write(), replication.double_writes(4), note=THREE_PROCESSES,
+    ),
+    Scenario(
+        "sync-master-1024", "SYNC_MASTER, raw sends, 16 x 64", PAIR,
+        _double_write(), replication.double_writes(16), note=THREE_PROCESSES,
     ),
 )  # fmt: skip
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
