@@ -83,7 +83,9 @@ class ScannedPulls:
             found += 1
             messages += result.count
             size_bytes += len(body)
-            suggested = pull_rules.suggested_broker_id(result, admission, role)
+            suggested = 0
+            if role.slave_read_enable:
+                suggested = pull_rules.suggested_broker_id(result, admission, role)
             answers += (
                 found_head(
                     opaque, suggested, result.next_offset, result.min_offset, result.max_offset, len(body)

@@ -127,12 +127,12 @@ class Puller:
                 result = self._scan_together(queue, offset, max_count, may_block, hot_bytes)
             else:
                 result = self._scan_alike(queue, offset, max_count, matches, may_block, hot_bytes)
+            if result is not None:
+                return result
         except WouldBlock:
             raise
         except StoreError:
-            result = None  # which record it is, is found one by one
-        if result is not None:
-            return result
+            pass  # which record it is, is found one by one
         scan = TagScan(self._log, queue, self._blocks, self._ext, matches, may_block)
         log_end = self._log.written_to
         scan.run(
@@ -168,8 +168,8 @@ class Puller:
             or written_to - first > hot_bytes
         ):
             return None
-        end = first + size_bytes
-        if last + sizes[-1] == end <= log.segments.end_of(first):
+        room = log.segment_size - first % log.segment_size
+        if last + sizes[-1] - first == size_bytes <= room:
             body = log.read(first, size_bytes, may_block)
         else:
             alike = None

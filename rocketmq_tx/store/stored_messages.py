@@ -108,8 +108,10 @@ class StoredMessages:
 
     def _queue(self, topic: str, queue_id: int) -> ConsumeQueue | None:
         queue = self._queues.queues.get((topic, queue_id))
-        if queue is not None and queue.corrected_for != self._log.min_offset:
-            queue.correct_min_offset(self._log.min_offset)
+        if queue is not None:
+            log_min_offset = self._log.segments.first
+            if queue.corrected_for != log_min_offset:
+                queue.correct_min_offset(log_min_offset)
         return queue
 
     def record_at(self, commit_log_offset: int, may_block: bool = True) -> bytes:
