@@ -18,6 +18,8 @@ _KEYS_AT_A_TIME = 256
 _POWERS = tuple(pow(31, n, 1 << 32) for n in range(2 * _KEY_CHARS + 1))
 _LOW_WORD = 0xFFFFFFFF
 _LARGEST_INT = 0x7FFFFFFF
+_NO_INT = 0x80000000
+"""What would be the opposite of the smallest one; the index has 0 for it."""
 _PREFIXES_MAX = 16_384
 
 
@@ -34,14 +36,39 @@ def _lanes(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(steps)
 
 
-def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
-    """Unsigned 32-bit hashes of `count` keys of 32 bytes."""
+@functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
+def _last_words(count: int, kind: str) -> struct.Struct:
+    """The last word of each of so many lanes of 256 bits, behind 8 more bytes; `kind` is I or i."""
+    return struct.Struct(">8x" + f"{_KEY_CHARS - 4}x{kind}" * count)
+
+
+@functools.lru_cache(maxsize=_KEYS_AT_A_TIME)
+def _ones(count: int) -> int:
+    """1 in each of so many lanes of 256 bits."""
+    return int.from_bytes((bytes(_KEY_CHARS - 1) + b"\1") * count, "big")
+
+
+def _combined(padded: bytes, count: int) -> int:
+    """A lane of 256 bits for each of `count` keys of 32 bytes; its last word is the hash."""
     number = int.from_bytes(padded, "big")
     for mask, shift, power in _lanes(count):
         number = (number & mask) + ((number >> shift) & mask) * power
-    # A lane of 256 bits may hold more than 32 bits now; the last word of each is the hash.
-    data = number.to_bytes(count * _KEY_CHARS + 8, "big")[8:]
-    return struct.unpack(f">{count * _KEY_CHARS // 4}I", data)[7::8]
+    return number
+
+
+def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
+    """Unsigned 32-bit hashes of `count` keys of 32 bytes."""
+    lanes = _combined(padded, count)
+    return _last_words(count, "I").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))
+
+
+def _short_index_hashes(topic: str, padded: bytes, count: int) -> list[int]:
+    """The same of `topic#key`, as the index wants them."""
+    lanes = _combined(padded, count) + _prefix_of_32(topic) * _ones(count)
+    hashes = list(map(abs, _last_words(count, "i").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))))
+    if _NO_INT in hashes:
+        hashes = [number & _LARGEST_INT for number in hashes]
+    return hashes
 
 
 class _Prefixes(dict[str, int]):
@@ -91,10 +118,10 @@ def column_hashes(topics: str | Sequence[str], keys: bytes, key_bytes: int) -> l
     step = _KEYS_AT_A_TIME * _KEY_CHARS
     for start in range(0, len(keys), step):
         part = keys[start : start + step]
-        hashes = _short_hashes(part, len(part) // _KEY_CHARS)
         if isinstance(topics, str):
-            found += _index_hashes(topics, _KEY_CHARS, hashes)
+            found += _short_index_hashes(topics, part, len(part) // _KEY_CHARS)
         else:
+            hashes = _short_hashes(part, len(part) // _KEY_CHARS)
             prefixes = map(_prefix_of_32, topics[len(found) : len(found) + _KEYS_AT_A_TIME])
             numbers = [(prefix + own) & _LOW_WORD for prefix, own in zip(prefixes, hashes, strict=True)]
             found += [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
