@@ -17,7 +17,7 @@ deliver it twice. Facts: `spec/schedule.yaml` (delay).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,14 +27,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rocketmq_tx.broker import delay_rules
-from rocketmq_tx.broker.delay_rules import ClockSteps, Undeliverable
+from rocketmq_tx.broker.delay_delivery import ColdRecords, DelayDelivery
+from rocketmq_tx.broker.delay_rules import ClockSteps
 from rocketmq_tx.broker.warm_reads import COLD_READS_MAX
-from rocketmq_tx.errors import FlushTimeout, MessageError, RequestRefused, StoreError, WouldBlock
-from rocketmq_tx.protocol.message import decode_record
+from rocketmq_tx.errors import FlushTimeout, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
-from rocketmq_tx.store.layouts import FILLER_SIZE
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -45,13 +44,11 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.config.store import MessageStoreConfig
     from rocketmq_tx.runtime.arrivals import Arrivals
-    from rocketmq_tx.store.append import NewMessage
     from rocketmq_tx.store.consume_queue import Entry
     from rocketmq_tx.store.stored_messages import StoredMessages
 
 PASS_MESSAGES = 128
 """A pass takes 2 ms with so many small messages: nobody else waits longer for that."""
-PASS_BYTES = 1 << 20
 PAUSE_S = 0.005
 """Between two passes of a level that is up to date: messages due one by one are delivered in batches."""
 REST_S = 0.25
@@ -103,7 +100,7 @@ class ScheduleService(Service):
         self.setName("delayed messages")
         self._config = config
         self._store = store
-        self._appending = appending
+        self._delivery = DelayDelivery(store, appending, progress, now_ms)
         self._arrivals = arrivals
         self._progress = progress
         self._progress_file = progress_file
@@ -250,8 +247,7 @@ class ScheduleService(Service):
         level_delay_ms = delay_rules.delay_ms(level.number, self._config.delay_levels_ms)
         decided = delay_rules.due(times, self._steady_ms(), level_delay_ms)
         if decided.messages:
-            taken = within_bytes(entries[: decided.messages])
-            delivered = self._deliver(level, offset, taken, may_block)
+            delivered = self._deliver(level, offset, entries[: decided.messages], may_block)
             if delivered is None:
                 return
             level.steps.delivered_to(offset + delivered)
@@ -276,64 +272,20 @@ class ScheduleService(Service):
 
     def _deliver(self, level: Level, offset: int, entries: Sequence[Entry], may_block: bool) -> int | None:
         """How many of the entries are done with; None when the level reads or rests first."""
-        messages: list[NewMessage | None] = []
-        cold: list[WouldBlock] = []
-        for at, size, _ in entries:
-            try:
-                messages.append(None if size == FILLER_SIZE else self._message(at, may_block))
-            except WouldBlock as error:
-                cold.append(error)
-            except StoreError as error:
-                if messages or cold:
-                    break  # first those before it
-                if not self._passed_over(level, at, error):
-                    return None
-                messages.append(None)
-        if cold:
-            self._warm(level, cold)
-            return None
-        level.cold_reads = level.failures = 0
-        return self._append(level, offset, messages)
-
-    def _message(self, commit_log_offset: int, may_block: bool) -> NewMessage | None:
-        """The message to store; None for a record that is passed over."""
-        data = self._store.record_at(commit_log_offset, may_block)
+        is_given_up = partial(self._is_given_up, level)
         try:
-            return delay_rules.delivered(decode_record(data))
-        except (Undeliverable, MessageError) as problem:
-            self._log.error(
-                "a delayed message is not delivered: commit_log_offset={offset} {problem}",
-                offset=commit_log_offset,
-                problem=problem,
-            )
+            delivered = self._delivery.deliver(level.number, offset, entries, may_block, is_given_up)
+        except ColdRecords as cold:
+            self._warm(level, cold.errors)
             return None
-
-    def _append(self, level: Level, offset: int, messages: Sequence[NewMessage | None]) -> int | None:
-        wanted = [message for message in messages if message is not None]
-        try:
-            if wanted:
-                self._appending.append(wanted, self._now_ms())
         except RequestRefused as refusal:
+            delivered = None
             self._refused(level, refusal)
-            return None
-        except MessageError as error:
-            if len(messages) == 1:
-                self._log.error(
-                    "a delayed message is not delivered, no segment holds it: {error}", error=error
-                )
-            else:
-                return self._append_singly(level, offset, messages)
-        self._progress.delivered_to(level.number, offset + len(messages))
-        return len(messages)
-
-    def _append_singly(self, level: Level, offset: int, messages: Iterable[NewMessage | None]) -> int | None:
-        """One of them fits nowhere: each gets an append of its own."""
-        count = 0
-        for message in messages:
-            if self._append(level, offset + count, [message]) is None:
+        else:
+            if delivered is None:
                 return None
-            count += 1
-        return count
+        level.cold_reads = level.failures = 0
+        return delivered
 
     # -- what goes wrong -----------------------------------------------------------------------------------
 
@@ -342,7 +294,7 @@ class ScheduleService(Service):
             self._log.warn("delayed messages wait: {reason}", reason=refusal.remark)
         self._wait(level, REST_S)
 
-    def _passed_over(self, level: Level, commit_log_offset: int, error: StoreError) -> bool:
+    def _is_given_up(self, level: Level, commit_log_offset: int, error: StoreError) -> bool:
         """Whether a record was tried often enough; else the level rests."""
         level.failures += 1
         if level.failures < READ_ATTEMPTS:
@@ -370,13 +322,3 @@ class ScheduleService(Service):
     def _steady_ms(self) -> int:
         """The calendar as it was at the start, and the time that has passed since."""
         return int(self._base_ms + self._reactor.seconds() * 1000 + _ROUNDING_MS)
-
-
-def within_bytes(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """As many as fit into one pass, at least one."""
-    total = 0
-    for count, (_, size, _) in enumerate(entries):
-        total += 0 if size == FILLER_SIZE else size
-        if count and total > PASS_BYTES:
-            return entries[:count]
-    return entries

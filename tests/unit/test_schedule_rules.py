@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker.delay_delivery import BATCH_BYTES, within_bytes
 from rocketmq_tx.broker.delay_rules import (
     CLOCK_STEP_MS,
     ClockSteps,
@@ -18,7 +19,6 @@ from rocketmq_tx.broker.delay_rules import (
     level_of,
     queue_of,
 )
-from rocketmq_tx.broker.schedule_service import PASS_BYTES, within_bytes
 from rocketmq_tx.protocol.java import string_hash
 from rocketmq_tx.protocol.message import MessageRecord
 from rocketmq_tx.protocol.message_ids import pack_host
@@ -157,7 +157,7 @@ class WhatIsDelivered(SynchronousTestCase):
 
 class HowMuchAtATime(SynchronousTestCase):
     def test_a_pass_is_bounded_in_bytes_but_takes_one_message_at_least(self) -> None:
-        small, large, filler = (0, 100, 0), (0, PASS_BYTES, 0), (0, FILLER_SIZE, 0)
+        small, large, filler = (0, 100, 0), (0, BATCH_BYTES, 0), (0, FILLER_SIZE, 0)
         self.assertEqual(within_bytes([small] * 5), [small] * 5)
         self.assertEqual(within_bytes([large, small]), [large])
         self.assertEqual(within_bytes([small, large]), [small])

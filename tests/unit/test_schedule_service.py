@@ -11,7 +11,7 @@ from twisted.internet.defer import fail
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker import schedule_service
+from rocketmq_tx.broker import delay_delivery, schedule_service
 from rocketmq_tx.broker.schedule_service import PASS_MESSAGES, READ_ATTEMPTS, REST_S
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import FlushTimeout, StoreDamaged, StoreError
@@ -426,7 +426,7 @@ class Trouble(ScheduleCase):
 
     def test_a_message_that_no_segment_holds_any_more_does_not_hold_up_the_others(self) -> None:
         """Its own topic's name is longer than that of the schedule."""
-        self.patch(schedule_service, "PASS_BYTES", 1 << 30)  # all of them in one pass
+        self.patch(delay_delivery, "BATCH_BYTES", 1 << 30)  # all of them in one pass
         topic = "T" * 127
         self.delay(b"before")
         segment = self.broker.parts.store.segment_size
@@ -445,7 +445,7 @@ class Trouble(ScheduleCase):
 
         def delivered(record: Any) -> Any:
             if record.body == b"half":
-                raise schedule_service.Undeliverable("it is a half message")
+                raise delay_delivery.Undeliverable("it is a half message")
             return judge(record)
 
         self.patch(schedule_service.delay_rules, "delivered", delivered)
