@@ -82,6 +82,7 @@ class BrokerParts:
         self.reactor = reactor
         self.now_ms = now_ms
         self.disk = disk
+        self._thread = thread
         self.answers = SendAnswers(settings)
         storage = StorageSide(settings, disk, self.answers.store_host, thread, reactor, now_ms)
         self.store, self.store_service = storage.store, storage.service
@@ -94,6 +95,13 @@ class BrokerParts:
         self.sending = SendingSide(
             settings, self.store, self.topics, self.groups, self.appending, self.answers, now_ms
         )
+        self._make_consuming()
+        self._make_followers_of_the_log()
+        self._make_cluster()
+        self._make_listening()
+
+    def _make_consuming(self) -> None:
+        settings, reactor, now_ms = self.settings, self.reactor, self.now_ms
         self.reading = ReadingSide(
             settings,
             self.store if self.automatic is None else self.automatic.reads,
@@ -121,6 +129,11 @@ class BrokerParts:
             now_ms,
             self.statistics,
         )
+        self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
+
+    def _make_followers_of_the_log(self) -> None:
+        """What keeps a table of messages that are neither here nor there yet."""
+        settings, reactor, now_ms = self.settings, self.reactor, self.now_ms
         self.transactions = Transactions(
             settings,
             self.store,
@@ -137,21 +150,18 @@ class BrokerParts:
         self.timers = TimerService(
             settings.store,
             self.store,
-            disk,
+            self.disk,
             self.appending,
             self.flushes,
             self.arrivals,
             WarmReads(self.store, off_reactor(reactor)),
-            thread(reactor, "timers"),
+            self._thread(reactor, "timers"),
             self.answers.store_host,
             lambda: self.topics.ensure(names.TIMER_TOPIC, 2),
             reactor,
             now_ms,
         )
         self.store_service.retention.before_deletion = self._released_before
-        self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
-        self._make_cluster()
-        self._make_listening()
 
     def _make_cluster(self) -> None:
         """What this broker is to NameServers and to the others of its name."""
