@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Sequence
+
+from rocketmq_tx.protocol.batch import BatchItem, encode_batch
 
 _SEND = (
     '{"code":310,"extFields":{"a":"bench_producer","b":"%s","c":"TBW102","d":"4","e":"%d","f":"0",'
@@ -16,6 +19,13 @@ _PULL = (
     '"commitOffset":"0","topic":"%s","queueOffset":"%d","expressionType":"TAG","subVersion":"1",'
     '"consumerGroup":"bench_consumer","subscription":"%s"},"flag":0,"language":"JAVA","opaque":%d,'
     '"serializeTypeCurrentRPC":"JSON","version":407}'
+)
+
+
+_BATCH = (
+    '{"code":320,"extFields":{"a":"bench_producer","b":"%s","c":"TBW102","d":"4","e":"%d","f":"0",'
+    '"g":"1700000000000","h":"0","i":"WAIT\\u0001true","j":"0","k":"false","m":"true","n":"broker-a"},'
+    '"flag":0,"language":"JAVA","opaque":%d,"serializeTypeCurrentRPC":"JSON","version":407}'
 )
 
 
@@ -34,3 +44,13 @@ def encode_send(
 def encode_pull(topic: str, queue_id: int, offset: int, opaque: int, tags: str = "*") -> bytes:
     """PULL_MESSAGE of up to 32 messages that brings its subscription and may be held."""
     return _frame((_PULL % (queue_id, topic, offset, tags, opaque)).encode())
+
+
+def encode_batch_send(topic: str, queue_id: int, opaque: int, bodies: Sequence[bytes]) -> bytes:
+    """SEND_BATCH_MESSAGE of messages with UNIQ_KEY, WAIT and TAGS."""
+    keys = [f"7F00000112D718B4AAC2{opaque * len(bodies) + number:012X}" for number in range(len(bodies))]
+    items = [
+        BatchItem(0, body, f"UNIQ_KEY\1{key}\2WAIT\1true\2TAGS\1TagA".encode())
+        for key, body in zip(keys, bodies, strict=True)
+    ]
+    return _frame((_BATCH % (topic, queue_id, opaque)).encode(), encode_batch(items))

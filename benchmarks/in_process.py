@@ -21,12 +21,11 @@ from collections.abc import Callable, Sequence
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
-from benchmarks.frames import encode_pull, encode_send
-from rocketmq_tx.protocol.batch import BatchItem, encode_batch
+from benchmarks.frames import encode_batch_send, encode_pull, encode_send
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
-from rocketmq_tx.protocol.headers import CreateTopicRequestHeader, SendMessageRequestHeaderV2
+from rocketmq_tx.protocol.headers import CreateTopicRequestHeader
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.store.os_disk import OsDisk
 from tests.memory_broker import MemoryBroker
@@ -102,25 +101,14 @@ def sends(size: int, topics: int = 1, of_a_read: int = 64) -> Callable[[Bench], 
     return prepare
 
 
-def batches(bench: Bench) -> tuple[list[bytes], int]:
-    bench.create_topics([TOPIC])
-    frames = []
-    for number in range(200):
-        items = []
-        for member in range(BATCH):
-            key = f"7F00000112D718B4AAC2{number * BATCH + member:012X}"
-            items.append(BatchItem(0, b"x" * 128, f"UNIQ_KEY\1{key}\2WAIT\1true\2TAGS\1TagA".encode()))
-        header = SendMessageRequestHeaderV2(
-            producer_group="bench_producer", topic=TOPIC, default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=number % QUEUES, sys_flag=0, born_timestamp=1_700_000_000_000, flag=0,
-            properties="WAIT\1true", reconsume_times=0, unit_mode=False, batch=True,
-        )  # fmt: skip
-        frames.append(
-            encode_frame(
-                Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, encode_batch(items), opaque=number)
-            )
-        )
-    return as_reads(frames, 8), len(frames) * BATCH
+def batches(of_a_read: int = 8, even: bool = True) -> Callable[[Bench], tuple[list[bytes], int]]:
+    def prepare(bench: Bench) -> tuple[list[bytes], int]:
+        bench.create_topics([TOPIC])
+        bodies = [b"x" * (128 if even else 112 + member) for member in range(BATCH)]
+        frames = [encode_batch_send(TOPIC, number % QUEUES, number, bodies) for number in range(200)]
+        return as_reads(frames, of_a_read), len(frames) * BATCH
+
+    return prepare
 
 
 def pulls(mixed: bool, tags: str = "*") -> Callable[[Bench], tuple[list[bytes], int]]:
@@ -153,7 +141,9 @@ CASES: dict[str, Callable[[Bench], tuple[list[bytes], int]]] = {
     "send-1k": sends(1024),
     "send-lonely": sends(128, of_a_read=1),
     "send-1000-topics": sends(128, topics=1000),
-    "batch": batches,
+    "batch": batches(),
+    "batch-lonely": batches(of_a_read=1),
+    "batch-uneven": batches(even=False),
     "pull": pulls(mixed=False),
     "pull-mixed": pulls(mixed=True),
     "pull-tag": pulls(mixed=False, tags="TagA"),
