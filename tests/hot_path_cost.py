@@ -23,7 +23,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 
 import rocketmq_tx
-from benchmarks.frames import encode_pull
+from benchmarks.frames import encode_batch_send, encode_pull
 from benchmarks.raw_send import encode_send
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
@@ -153,6 +153,10 @@ def sends(first: int, count: int) -> bytes:
     return b"".join(encode_send("Orders", number % 4, number, b"x" * 128) for number in numbers)
 
 
+def batch_of_32(number: int) -> bytes:
+    return encode_batch_send("Orders", number % 4, number, [b"x" * 128] * 32)
+
+
 def pull_of_32(offset: int) -> bytes:
     header = PullMessageRequestHeader(
         consumer_group="cg", topic="Orders", queue_id=0, queue_offset=offset, max_msg_nums=32,
@@ -175,6 +179,7 @@ def count_all() -> dict[str, dict[str, float]]:
     pipelined = [sends(number * batch, batch) for number in range(reads)]
     return {
         "pipelined send": broker.cost(pipelined, batch),
+        "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
         "lonely send": broker.cost([sends(number, 1) for number in range(reads)], 1),
         "pull of 32": broker.cost([pull_of_32(32 * number % 1024) for number in range(reads)], 32),
         "scanned pulls of 32": broker.cost([scanned_pulls(8 * number) for number in range(reads)], 8 * 32),

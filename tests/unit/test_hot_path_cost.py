@@ -61,6 +61,13 @@ class HotPathCost(SynchronousTestCase):
     def test_a_message_of_a_scanned_pull_costs_what_it_did(self) -> None:
         self.assert_kept("scanned pulls of 32")
 
+    def test_a_message_of_a_batch_costs_a_small_part_of_a_lonely_one(self) -> None:
+        lonely, member = self.found["lonely send"], self.found["batch of 32"]
+        for what in ("opcodes a message", "C calls a message"):
+            self.assertLess(member[what] * 4, lonely[what])
+        self.assertLess(member["opcodes a message"], 200)
+        self.assertEqual((member["log writes a read"], member["log reads a read"]), (1, 0))
+
     def test_a_read_full_of_sends_is_one_write_to_the_log(self) -> None:
         self.assertEqual(self.found["pipelined send"]["log writes a read"], 1)
         self.assertEqual(self.found["pipelined send"]["log reads a read"], 0)
