@@ -14,7 +14,7 @@ import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,6 +37,8 @@ EXPECTED = Path(__file__).parent / "data" / "hot_path_cost.json"
 PACKAGE = str(Path(rocketmq_tx.__file__).parent)
 READS = 40
 WARM_READS = 40
+MANY_TOPICS = tuple(f"Orders{number:04d}" for number in range(160))
+"""More than there are messages in a read: none of them shares its queue."""
 INDEX_BITE_S = 0.02
 ROOMY = {
     "mappedFileSizeCommitLog": 1 << 24,
@@ -147,10 +149,12 @@ class CountedBroker:
         return sys.getallocatedblocks()
 
 
-def sends(first: int, count: int) -> bytes:
+def sends(first: int, count: int, topics: Sequence[str] = ("Orders",)) -> bytes:
     """`count` sends as the Java client writes them, with the keys `first` and following, back to back."""
     numbers = range(first, first + count)
-    return b"".join(encode_send("Orders", number % 4, number, b"x" * 128) for number in numbers)
+    return b"".join(
+        [encode_send(topics[number % len(topics)], number % 4, number, b"x" * 128) for number in numbers]
+    )
 
 
 def batch_of_32(number: int) -> bytes:
@@ -177,12 +181,14 @@ def count_all() -> dict[str, dict[str, float]]:
     broker = CountedBroker()
     batch, reads = 64, WARM_READS + READS
     pipelined = [sends(number * batch, batch) for number in range(reads)]
+    to_many = [sends(number * batch, batch, MANY_TOPICS) for number in range(reads)]
     return {
         "pipelined send": broker.cost(pipelined, batch),
         "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
         "lonely send": broker.cost([sends(number, 1) for number in range(reads)], 1),
         "pull of 32": broker.cost([pull_of_32(32 * number % 1024) for number in range(reads)], 32),
         "scanned pulls of 32": broker.cost([scanned_pulls(8 * number) for number in range(reads)], 8 * 32),
+        "pipelined send to many topics": broker.cost(to_many, batch),
         "memory": {"blocks kept by a send": broker.blocks_kept(pipelined, batch)},
     }
 

@@ -169,15 +169,17 @@ class AlikeAppender:
         entries = map(_pack_entry, offsets, repeat(placed.size), repeat(messages.tags_code))
         if len(queues) == 1:
             queues[0].tail += b"".join(entries)
+            queues[0].max_offset += len(offsets)
         elif isinstance(messages.queue_numbers, range):
-            for queue, entry in zip(queues, entries, strict=False):
+            for queue, entry in zip(queues, entries, strict=True):
                 queue.tail += entry
+                queue.max_offset += 1
         else:
             tails = [queue.tail for queue in queues]
             for entry, number in zip(entries, messages.queue_numbers, strict=True):
                 tails[number] += entry
-        for queue, got in zip(queues, placed.queue_counts, strict=True):
-            queue.max_offset += got
+            for queue, got in zip(queues, placed.queue_counts, strict=True):
+                queue.max_offset += got
         self._queues.dirty.update(dict.fromkeys(queues))
         names = [topic for topic, _ in messages.queues]
         topics: str | Sequence[str] = names[0]

@@ -52,6 +52,9 @@ class HotPathCost(SynchronousTestCase):
     def test_a_send_among_many_costs_what_it_did(self) -> None:
         self.assert_kept("pipelined send")
 
+    def test_a_send_among_many_to_many_topics_costs_what_it_did(self) -> None:
+        self.assert_kept("pipelined send to many topics")
+
     def test_a_lonely_send_costs_what_it_did(self) -> None:
         self.assert_kept("lonely send")
 
