@@ -184,11 +184,11 @@ def count_all() -> dict[str, dict[str, float]]:
     to_many = [sends(number * batch, batch, MANY_TOPICS) for number in range(reads)]
     return {
         "pipelined send": broker.cost(pipelined, batch),
-        "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
         "lonely send": broker.cost([sends(number, 1) for number in range(reads)], 1),
         "pull of 32": broker.cost([pull_of_32(32 * number % 1024) for number in range(reads)], 32),
         "scanned pulls of 32": broker.cost([scanned_pulls(8 * number) for number in range(reads)], 8 * 32),
         "pipelined send to many topics": broker.cost(to_many, batch),
+        "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
         "memory": {"blocks kept by a send": broker.blocks_kept(pipelined, batch)},
     }
 
