@@ -97,7 +97,7 @@ class Puller:
         may_block: bool,
         wants: Wants | None = None,
     ) -> GetResult:
-        """Reads from `offset` on; see `MessageStore.get_messages`."""
+        """Reads from `offset` on; see `StoredMessages.get_messages`."""
         if queue is None or queue.max_offset == 0:
             return self._corrected(GetStatus.NO_MESSAGE_IN_QUEUE, offset, 0, 0, 0)
         first, end = queue.min_offset, queue.max_offset
