@@ -21,6 +21,7 @@ from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.flags import SysFlag, transaction_type
 from rocketmq_tx.protocol.message import MessageRecord, decode_record, decode_records
+from rocketmq_tx.store.layouts import FILLER_SIZE
 from rocketmq_tx.store.stored_messages import StoredMessages
 
 HALF = (names.TRANSACTION_HALF_TOPIC, HALF_QUEUE_ID)
@@ -70,9 +71,14 @@ class Replay:
     def _places(self, queue: tuple[str, int], queue_offset: int) -> Iterator[Place]:
         end = self._store.queue_offsets(*queue)[1]
         for number in range(queue_offset, end):
-            entry = self._store.entry_at(*queue, number)
-            if entry is not None:
-                yield entry[0], number
+            place = self._place(queue, number)
+            if place is not None:
+                yield place, number
+
+    def _place(self, queue: tuple[str, int], queue_offset: int) -> int | None:
+        """Where the message's record begins; None for a lost one: its filler names a neighbour's record."""
+        entry = self._store.entry_at(*queue, queue_offset)
+        return None if entry is None or entry[1] == FILLER_SIZE else entry[0]
 
     def _take_half(self, table: OpenTransactions, commit_log_offset: int, queue_offset: int) -> None:
         record = self._record(commit_log_offset)
@@ -105,8 +111,8 @@ class Replay:
 
     def _take_op_of_older_copy(self, table: OpenTransactions, queue_offset: int) -> None:
         """Apache ends a transaction by any copy of it, also by one that was passed since."""
-        entry = self._store.entry_at(*HALF, queue_offset)
-        record = None if entry is None else self._record(entry[0])
+        place = self._place(HALF, queue_offset)
+        record = None if place is None else self._record(place)
         if record is not None:
             key = transaction_key(record.property_map, queue_offset)
             transaction = table.find_copy(key, queue_offset)

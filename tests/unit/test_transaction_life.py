@@ -247,6 +247,21 @@ class CrashTests(SynchronousTestCase):
             self.finish(again)
             self.assertEqual(again.delivered(), {b"paid": 1}, cut)
 
+    def test_the_end_of_a_lost_half_message_does_not_end_the_one_before_it(self) -> None:
+        """Records behind the lost one survived, its op message among them; its queue entry is a filler."""
+        bench = Bench()
+        bench.send("K1", b"kept")
+        lost = bench.send("K2", b"lost")
+        bench.end(lost, COMMIT)
+        bench.send("K3", b"later")
+        image = bench.disk.after_kill()
+        image.spoil("/store/commitlog/00000000000000000000", lost.commit_log_offset, bytes(lost.size))
+        image.remove_tree("/store/consumequeue")
+        again = bench.next_run(image)
+        self.assertEqual(again.open_keys(), ["K1", "K3"])
+        self.finish(again)
+        self.assertEqual(again.delivered(), {b"kept": 1, b"lost": 1, b"later": 1})
+
     @settings(max_examples=60, deadline=None)
     @given(seed=st.integers(0, 1 << 32), flushes=st.lists(st.booleans(), min_size=6, max_size=6))
     def test_a_power_cut_loses_no_half_message_that_was_on_disk(self, seed: int, flushes: list[bool]) -> None:
