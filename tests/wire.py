@@ -7,6 +7,8 @@
     answer = client.peer.call(Frame.request(RequestCode.GET_MAX_OFFSET, header), timeout_s=3)
     wire.pump()
     self.successResultOf(answer)
+
+What one side writes waits until the next pump, so that a test sees each state in between.
 """
 
 from __future__ import annotations

@@ -120,9 +120,7 @@ def _host(host: tuple[str, int]) -> str:
     return f"/{host[0]}:{host[1]}"
 
 
-def decode_messages(
-    data: bytes, broker_name: str, min_offset: int, max_offset: int
-) -> list[ReceivedMessage]:
+def decode_messages(data: bytes, broker_name: str, min_offset: int, max_offset: int) -> list[ReceivedMessage]:
     """The messages of a pull answer, with the ends of their queue among the properties as in Apache's client.
 
     MessageError when the answer or a packed body is damaged.

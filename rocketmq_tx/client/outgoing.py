@@ -27,9 +27,7 @@ class Outgoing:
     is_batch: bool = False
 
 
-def pack_message(
-    message: Message, unique_id: str, body_bytes_max: int, compress_over_bytes: int
-) -> Outgoing:
+def pack_message(message: Message, unique_id: str, body_bytes_max: int, compress_over_bytes: int) -> Outgoing:
     """A single message; its body is packed with zlib when it has `compress_over_bytes` or more.
 
     MessageError for what no broker would take.

@@ -124,7 +124,5 @@ def within(reactor: IReactorTime, waiting: Deferred[Any], seconds: float) -> Def
     return outcome
 
 
-
-
 def _name(service: IService) -> str:
     return str(getattr(service, "name", None) or type(service).__name__)

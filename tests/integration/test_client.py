@@ -40,9 +40,7 @@ class ClientTests(ClusterTestCase):
         self.addCleanup(producer.stopService)
         return producer
 
-    async def consumer(
-        self, group: str, topic: str, address: str, expression: str = "*"
-    ) -> PushConsumer:
+    async def consumer(self, group: str, topic: str, address: str, expression: str = "*") -> PushConsumer:
         consumer = PushConsumer(group, address, self.listen, reactor, FIRST)
         consumer.subscribe(topic, expression)
         await consumer.startService()

@@ -384,5 +384,3 @@ class DescriptorTests(TestCase):
             return bool(connection.recv(1000))
         except OSError:
             return False
-
-

@@ -149,7 +149,7 @@ class JavaClientTests(ClusterTestCase):
 
     def test_text_of_all_alphabets_arrives_as_it_was_sent(self) -> None:
         producer = self.producer("unicode-producer", "unicode")
-        text = "你好, Grüße, привет, \U0001f680, \x00, \"quotes\" and \\"
+        text = '你好, Grüße, привет, \U0001f680, \x00, "quotes" and \\'
         consumer = self.java.consumer("unicode-consumer", "unicode", "标签")
         self.addCleanup(consumer.stop)
 

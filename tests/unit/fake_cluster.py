@@ -178,9 +178,7 @@ class FakeBroker:
             self.topics.setdefault(f"%RETRY%{consumer.group_name}", [[]])
         return frame.answer()
 
-    def _serve_unregister_client(
-        self, frame: Frame, header: headers.UnregisterClientRequestHeader
-    ) -> Answer:
+    def _serve_unregister_client(self, frame: Frame, header: headers.UnregisterClientRequestHeader) -> Answer:
         self.members[header.consumer_group or ""].pop(header.client_id, None)
         return frame.answer()
 

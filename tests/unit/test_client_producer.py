@@ -39,9 +39,7 @@ class ProducerTests(SynchronousTestCase):
         self.assertEqual({result.status for result in results}, {SendStatus.SEND_OK})
         self.assertEqual(sorted(result.queue.queue_id for result in results), [0, 0, 1, 1, 2, 2, 3, 3])
         self.assertEqual(len({result.message_id for result in results}), 8)
-        self.assertEqual(
-            [len(queue) for queue in self.cluster.broker.topics["orders"]], [2, 2, 2, 2]
-        )
+        self.assertEqual([len(queue) for queue in self.cluster.broker.topics["orders"]], [2, 2, 2, 2])
 
     def test_the_route_is_asked_for_once_and_then_every_30_seconds(self) -> None:
         producer = self.make()

@@ -25,4 +25,3 @@ class RequireJavaTests(SynchronousTestCase):
     def test_with_all_tools_the_test_goes_on(self) -> None:
         self.patch(toolchain, "missing_tools", str)
         self.assertIsNone(toolchain.require_java())
-
