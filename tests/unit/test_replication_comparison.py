@@ -222,6 +222,13 @@ class OursTests(ComparisonCase):
         answer = self.successResultOf(master.call("", Frame.request(RequestCode.COMPARE_LOG, header), 3))
         self.assertEqual(answer.code, 1)
 
+    def test_who_does_not_say_what_to_compare_is_refused_and_is_no_slave(self) -> None:
+        master = OurMaster(open_store(MemoryDisk()))
+        answer = self.successResultOf(master.call(MASTER, Frame.request(RequestCode.COMPARE_LOG), 1.0))
+        self.assertEqual((answer.code, master.asked_by), (1, []))
+        self.assertIn("fromOffset", answer.remark or "")
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_cold_bytes_are_warmed_off_the_reactor(self) -> None:
         pair = self.diverged(50, 0)
         pair.master_disk.cold.update(path for path in pair.master_disk.nodes if "commitlog" in path)

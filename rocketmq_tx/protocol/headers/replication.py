@@ -9,8 +9,8 @@ from rocketmq_tx.protocol.header_fields import Header, header, long_integer, str
 class CompareLogRequestHeader(Header):
     """COMPARE_LOG: which commit log do you have, and what is in it between these two offsets?"""
 
-    from_offset: int = long_integer("fromOffset", required=True)
-    to_offset: int = long_integer("toOffset", required=True)
+    from_offset: int = long_integer("fromOffset", required=True, needed=True)
+    to_offset: int = long_integer("toOffset", required=True, needed=True)
 
 
 @header
