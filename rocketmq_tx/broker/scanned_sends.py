@@ -113,7 +113,10 @@ class ScannedSends:
         except RequestRefused:
             return self._general.send_v2(peer, [as_frame(scanned) for scanned in run])
         answers: list[Answer] = []
-        if isinstance(run, AlikeSends) and self._alike(peer, run, now_ms, answers):
+        if len(run) == 1:
+            if self._alone(peer, run[0], now_ms, answers):
+                return answers
+        elif isinstance(run, AlikeSends) and self._alike(peer, run, now_ms, answers):
             return answers
         done = self._ordinary(peer, run, now_ms, answers) or self._halves(peer, run, now_ms, answers)
         if done < len(run):
@@ -191,6 +194,42 @@ class ScannedSends:
                     self._make_plan(route)
             plans = list(map(_derived, routes))
         return plans if all(plans) else []
+
+    def _alone(self, peer: Peer, scanned: ScannedSend, now_ms: int, answers: list[Answer]) -> bool:
+        """Stores an ordinary message that came alone, as `_ordinary` does, in fewer steps.
+
+        Whoever awaits each answer pays for all that a read costs. False, and nothing is stored, when it takes
+        another way: out of the ordinary, while senders wait for disk or slaves, or when it fits no segment.
+        """
+        route, born_timestamp, unique_key, tail, opaque, body = scanned
+        if route.derived is None:
+            self._make_plan(route)
+        if tail.derived is None:
+            tail.derived = self._stored_tail(tail)
+        plan, stored, appending = route.derived, tail.derived, self._appending
+        if (
+            not plan
+            or not stored
+            or len(body) > self._settings.store.max_message_size
+            or not appending.settles_at_once
+        ):
+            return False
+        topic, queue_id, flag, sys_flag, reconsume_times = plan
+        before, after, code, keys, _ = stored
+        message = (
+            topic, queue_id, body, crc32(body) & _CRC_MASK, before + unique_key + after, flag, sys_flag,
+            born_timestamp, peer.packed_host, reconsume_times, 0, code, (unique_key.decode(), *keys),
+        )  # fmt: skip
+        try:
+            ((offset, _, queue_offset),) = appending.append((message,), now_ms)  # type: ignore[arg-type]
+        except RequestRefused as refusal:
+            answers += self._refused((scanned,), refusal)
+            return True
+        except MessageError:
+            return False
+        if not route.is_oneway:
+            answers.append(self._answers.success(opaque, queue_id, offset, queue_offset))
+        return True
 
     def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is not ordinary; returns their number."""

@@ -17,7 +17,7 @@ from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
 from rocketmq_tx.protocol.pull_scan import scan_pull
-from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, ScannedSend, SendScanner
+from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 
 #: Code of a run of answers; their own codes say how requests went, not what they are.
 RESPONSE_RUN: Final = -1
@@ -47,6 +47,7 @@ _NOTHING: frozenset[int] = frozenset()
 _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
+_JSON_BEGINS = b'{"code":'
 _SEND_BEGINS = b'{"code":310,'
 _PULL_BEGINS = b'{"code":11,'
 _BATCH_BEGINS = b'{"code":320,'
@@ -95,10 +96,10 @@ class FrameDecoder:
                 return []
             data = b"".join((self._pending, data))
             self._pending.clear()
-        if data.startswith(_SEND_BEGINS, _PREFIX.size) and self._scanner is not None:
-            alone = self._send_alone(self._scanner, data)
+        if data.startswith(_JSON_BEGINS, _PREFIX.size) and self._scanner is not None:
+            code, alone = self._scan_alone(self._scanner, data)
             if alone is not None:
-                return [(SCANNED_SEND, [alone])]
+                return [(code, [alone])]
         runs: list[Run] = []
         try:
             position = self._decode_into(runs, data, _GATHERED)
@@ -113,13 +114,23 @@ class FrameDecoder:
                 self._decode_into(runs, data, _NOTHING)
         return runs
 
-    def _send_alone(self, scanner: SendScanner, data: bytes) -> ScannedSend | None:
-        """The send of which these bytes are all, as they come from who waits for each answer."""
+    def _scan_alone(self, scanner: SendScanner, data: bytes) -> tuple[int, Any]:
+        """What these bytes are when they are one frame, as they come from who waits for each answer.
+
+        Its code and item; the item is None for several frames, and for what is not scanned.
+        """
         length, word = _PREFIX.unpack_from(data)
-        end, header_end = _LENGTH_SIZE + length, _PREFIX.size + word
-        if end != len(data) or length > self._longest_length or header_end > end:
-            return None
-        return scanner.scan(data, _PREFIX.size, header_end, end) if word <= LONGEST_SCANNED_HEADER else None
+        start, end = _PREFIX.size, _LENGTH_SIZE + length
+        header_end = start + word
+        if end != len(data) or length > self._longest_length:
+            return SCANNED_SEND, None
+        if header_end > end or word > LONGEST_SCANNED_HEADER:
+            return SCANNED_SEND, None
+        if data.startswith(_SEND_BEGINS, start):
+            return SCANNED_SEND, scanner.scan(data, start, header_end, end)
+        if data.startswith(_PULL_BEGINS, start):
+            return SCANNED_PULL, scan_pull(data, start, header_end, end)
+        return _scan_others(data, start, header_end, end)
 
     def _decode_into(self, runs: list[Run], data: bytes, gathers: frozenset[int]) -> int:
         """Appends the runs of all complete frames; where the first incomplete one begins."""

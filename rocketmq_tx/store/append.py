@@ -102,6 +102,10 @@ class Appender:
         """
         if not messages:
             return []
+        if len(messages) == 1 and numbered is None:
+            alone = self._append_one(messages[0], now_ms)
+            if alone is not None:
+                return [alone]
         placed: list[Placed] = []
         touched: list[ConsumeQueue] = []
         keys_before = len(self._pending_keys)
@@ -121,6 +125,55 @@ class Appender:
         self._log.last_record_at = placed[-1][0]
         self._log.last_store_timestamp = now_ms
         return placed
+
+    def _append_one(self, message: NewMessage, now_ms: int) -> Placed | None:
+        """A message that comes alone, as from a sender who awaits each answer: half the steps of `_build`.
+
+        None, and nothing has changed, when only that can do it or say what is wrong: the queue is new, the
+        segment ends, the message is not queued. StoreError as for `append_all`.
+        """
+        (
+            topic, queue_id, body, body_crc, properties, flag, sys_flag, born_timestamp, born_host,
+            reconsume_times, prepared_offset, tags_code, keys,
+        ) = message  # fmt: skip
+        log = self._log
+        offset = log.written_to
+        queue = self._queues.queues.get((topic, queue_id))
+        if queue is None or sys_flag & TRANSACTION_NOT_QUEUED:
+            return None
+        head, sys_flag = self._head_v4, sys_flag | self._sys_flag
+        if len(born_host) == IPV6_HOST_BYTES:
+            head, sys_flag = self._head_v6, sys_flag | BORN_HOST_V6
+        queue_offset, topic_field = queue.max_offset, queue.topic_field
+        try:
+            body_length, properties_length = len(body), len(properties)
+            size = head.size + TAIL_BYTES - 1 + body_length + len(topic_field) + properties_length
+            if offset + size > log.record_limit(offset):
+                return None
+            entry = _pack_entry(offset, size, tags_code)
+            record = (
+                head.pack(
+                    size, MESSAGE_MAGIC, body_crc, queue_id, flag, queue_offset, offset, sys_flag,
+                    born_timestamp, born_host, now_ms, self._store_host, reconsume_times, prepared_offset,
+                    body_length,
+                ),
+                body,
+                topic_field,
+                _pack_properties_length(properties_length),
+                properties,
+            )  # fmt: skip
+            data = b"".join(record)
+        except (struct.error, TypeError):
+            return None
+        log.append([(offset, data)], offset + size)
+        queue.tail += entry
+        queue.max_offset = queue_offset + 1
+        self._queues.dirty[queue] = None
+        if keys:
+            self._pending_keys.append((topic, keys, offset, now_ms))
+        log.last_record_at = offset
+        log.last_store_timestamp = now_ms
+        return _new_tuple(Placed, (offset, size, queue_offset))
 
     def _build(
         self,
