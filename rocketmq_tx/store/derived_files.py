@@ -17,6 +17,8 @@ from rocketmq_tx.store.queue_table import QueueTable
 
 PENDING_KEYS_MAX = 16_384
 """So many messages may wait for the index; then the next append enters their keys."""
+BITES_ASIDE_MAX = 64
+"""So many bites of keys, a few thousand each, a start leaves for later: 30 MB at most, mostly a third."""
 _PAGE_BYTES = 4096
 
 
@@ -55,6 +57,12 @@ class DerivedFiles:
         self._queues.write_dirty()
         self.write_index(now_ms)
 
+    def write_while_starting(self, now_ms: int) -> None:
+        """As `write_all`, but keys that are aside are left for later, unless they are too many."""
+        self._queues.write_dirty()
+        if not self._config.message_index_enable or len(self._pending_keys.aside) > BITES_ASIDE_MAX:
+            self.write_index(now_ms)
+
     def write_some_queues(self, most: int) -> int:
         """Writes the entries of so many queues that wait in memory; returns how many queues still do."""
         self._queues.write_dirty(most)
@@ -76,10 +84,24 @@ class DerivedFiles:
             self._pending_keys.clear()
         self._refusals.pop("index", None)
 
+    def write_index_bite(self, now_ms: int) -> bool:
+        """As `write_index`, but of keys that a start has left only the first bite; whether some are left."""
+        if not self._pending_keys.aside:
+            self.write_index(now_ms)
+            return False
+        self._index.write_bite(now_ms)
+        self._refusals.pop("index", None)
+        return True
+
+    @property
+    def has_keys_aside(self) -> bool:
+        """Whether a start has left keys for `write_index_bite`."""
+        return bool(self._pending_keys.aside)
+
     def bound_pending_keys(self, now_ms: int) -> None:
         """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""
         try:
-            self.write_index(now_ms)
+            self.write_index_bite(now_ms)
         except StoreError as error:
             self._refusals["index"] = f"the message index cannot be written: {error}"
 

@@ -122,16 +122,28 @@ class MessageIndex:
 
     def write(self, now_ms: int) -> None:
         """Enters the waiting keys; one write a file. StoreError leaves waiting what was not entered."""
-        hashes, offsets, timestamps = self.pending.hashed()
+        while self.pending.aside:
+            self.write_bite(now_ms)
+        self._enter(self.pending, now_ms)
+
+    def write_bite(self, now_ms: int) -> None:
+        """As `write`, only the first bite of what is aside."""
+        aside = self.pending.aside
+        if aside:
+            self._enter(aside[0], now_ms)
+            aside.popleft()
+
+    def _enter(self, keys: PendingKeys, now_ms: int) -> None:
+        hashes, offsets, timestamps = keys.hashed()
         entered = 0
         try:
             while entered < len(hashes):
                 file = self._writable_file(now_ms)
                 entered += file.add(hashes[entered:], offsets[entered:], timestamps[entered:])
         except BaseException:
-            self.pending.drop_first(entered)
+            keys.drop_first(entered)
             raise
-        self.pending.clear()
+        keys.clear()
 
     def _writable_file(self, now_ms: int) -> IndexFile:
         newest = self.files[-1] if self.files else None

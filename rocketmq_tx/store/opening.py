@@ -113,7 +113,7 @@ class Opening:
     def _write_if_there_is_room(self, now_ms: int) -> None:
         """A full disk is no reason not to start: what is derived waits in memory, and old messages can go."""
         with contextlib.suppress(StoreUnavailable):
-            self._derived.write_all(now_ms)
+            self._derived.write_while_starting(now_ms)
 
     def _start_at(self, written_to: int, flushed_to: int, claimed_to: int | None) -> None:
         if claimed_to is not None:

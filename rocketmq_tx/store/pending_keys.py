@@ -6,6 +6,7 @@ are never taken apart, not even to be hashed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple
@@ -42,15 +43,26 @@ class PendingKeys(list[MessageKeys]):
         self._columns: list[tuple[int, KeyColumn]] = []
         self.in_columns = 0
         """So many keys wait in columns."""
+        self.aside: deque[PendingKeys] = deque()
+        """Older than all others: bites that a start has left for later."""
 
     def add_column(self, column: KeyColumn) -> None:
         """Puts a column behind whatever waits."""
         self._columns.append((len(self), column))
         self.in_columns += len(column.offsets)
 
+    def put_aside(self) -> None:
+        """What waits becomes the last bite of what is entered later."""
+        bite = PendingKeys()
+        bite.extend(self)
+        bite._columns, bite.in_columns = self._columns, self.in_columns
+        super().clear()
+        self._columns, self.in_columns = [], 0
+        self.aside.append(bite)
+
     @property
     def waiting(self) -> int:
-        """About how many keys wait: of a message that is no part of a column, one is counted."""
+        """About how many keys wait, but for those aside: of a message that is no part of a column, one."""
         return len(self) + self.in_columns
 
     def mark(self) -> tuple[int, int]:
@@ -68,9 +80,10 @@ class PendingKeys(list[MessageKeys]):
         super().clear()
         self._columns.clear()
         self.in_columns = 0
+        self.aside.clear()
 
     def hashed(self) -> tuple[list[int], list[int], list[int]]:
-        """Hash, commit log offset and store timestamp of every key, in order."""
+        """Hash, commit log offset and store timestamp of every key that is not aside, in order."""
         hashes: list[int] = []
         offsets: list[int] = []
         timestamps: list[int] = []

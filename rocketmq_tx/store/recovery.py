@@ -84,6 +84,7 @@ class Recovery:
             end = self._catch_up.run(again, True, finder.sure_to)
         if self._index is not None and self._index.end_offset >= end:
             finder.say_index_is_built()
+            self._index.pending.clear()
             self._index.remove_all()
             self._catch_up.run(Starts(end, log.min_offset), True, finder.sure_to)
         report.warnings += self._catch_up.damage

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
+from rocketmq_tx.store import catching_up
 from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import Killed, MemoryDisk
@@ -92,6 +93,9 @@ class Workload:
 
 
 class CrashTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(catching_up, "BITE_KEYS", 5)
+
     def check(self, image: MemoryDisk, work: Workload, kept_to: int, why: str) -> None:
         """Everything acknowledged below `kept_to` is there, in order, and found by key; the store goes on."""
         store = open_store(image, **SMALL)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store import log_walk, opening_progress
+from rocketmq_tx.store import catching_up, derived_files, log_walk, opening_progress
 from rocketmq_tx.store.checkpoint import StoreTimes
 from rocketmq_tx.store.file_layouts import CheckpointTimes
 from rocketmq_tx.store.message_store import MessageStore
@@ -86,6 +86,78 @@ class LogTests(RecoveryCase):
         for seed in range(20):
             cut, _ = self.open(self.disk.after_power_cut(random.Random(seed)))
             self.assertEqual(self.numbers(cut), list(range(100)))
+
+    def missing_keys(self, store: MessageStore, count: int) -> list[int]:
+        """Numbers of the messages that their unique key does not find, or finds twice."""
+        found = [store.query_by_key("T", f"U{number}", 32, 0, LATER).offsets for number in range(count)]
+        return [number for number, offsets in enumerate(found) if len(offsets) != 1]
+
+    def test_keys_that_a_start_leaves_for_later_are_found_whenever_the_next_crash_comes(self) -> None:
+        self.patch(catching_up, "BITE_KEYS", 8)
+        store = self.filled(30)
+        store.derived.save_checkpoint(NOW)
+        for number in range(30, 110):
+            store.append_all(
+                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
+            )
+        killed, bites = self.disk.after_kill(), 0
+        while True:
+            image = killed.after_kill()
+            again, report = self.open(image)
+            self.assertEqual((report.records_walked, again._index.entry_count), (80, 30))
+            left = [again.derived.write_index_bite(NOW) for _ in range(bites)]
+            again.append_all([message("T", 0, b"110 ", unique="U110")], NOW + 110)
+            for disk in (image.after_kill(), image.after_power_cut(random.Random(bites))):
+                crashed, _ = self.open(disk)
+                count = 1 + self.numbers(crashed)[-1]
+                self.assertGreaterEqual(count, 30)
+                self.assertEqual((self.missing_keys(crashed, count), crashed._index.entry_count), ([], count))
+            self.assertEqual(self.missing_keys(again, 111), [])
+            again.close(NOW)
+            self.assertEqual(self.open(image)[0]._index.entry_count, 111)
+            if bites and not left[-1]:
+                break
+            bites += 1
+        self.assertGreater(bites, 3)
+
+    def test_a_checkpoint_or_too_many_bites_or_too_many_keys_behind_them_wait_for_no_later(self) -> None:
+        self.patch(catching_up, "BITE_KEYS", 8)
+        self.patch(catching_up, "_WRITTEN_OUT_EVERY", 20)
+        store = self.filled(30)
+        store.derived.save_checkpoint(NOW)
+        for number in range(30, 110):
+            store.append_all(
+                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
+            )
+        killed = self.disk.after_kill()
+        again, _ = self.open(killed.after_kill())
+        again.derived.save_checkpoint(NOW)
+        self.assertEqual((again.derived.has_keys_aside, again._index.entry_count), (False, 110))
+        again, _ = self.open(killed.after_kill())
+        for _ in range(20):
+            again.derived.bound_pending_keys(NOW)
+        self.assertEqual((again.derived.has_keys_aside, again._index.entry_count), (False, 110))
+        self.patch(derived_files, "BITES_ASIDE_MAX", 1)
+        again, _ = self.open(killed.after_kill())
+        self.assertGreater(again._index.entry_count, 80)
+        self.assertEqual(self.missing_keys(again, 110), [])
+
+    def test_a_bite_that_finds_no_room_waits_for_it(self) -> None:
+        self.patch(catching_up, "BITE_KEYS", 8)
+        store = self.filled(30)
+        store.derived.save_checkpoint(NOW)
+        for number in range(30, 110):
+            store.append_all(
+                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
+            )
+        image = self.disk.after_kill()
+        again, _ = self.open(image)
+        again.derived.write_index_bite(NOW)
+        image.fail("write", "/index/", errno.ENOSPC)
+        self.assertRaises(StoreError, again.derived.write_index_bite, NOW)
+        self.assertRaises(StoreError, again.derived.write_index, NOW)
+        image.heal()
+        self.assertEqual(self.missing_keys(again, 110), [])
 
     def test_a_start_that_finds_anything_odd_makes_its_checkpoint_before_anything_else(self) -> None:
         store = self.filled(60)

@@ -10,11 +10,12 @@ from unittest import mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker.store_service import StoreService
+from rocketmq_tx.broker import store_service
+from rocketmq_tx.broker.store_service import INDEX_BITE_S, INDEX_LATER_S, StoreService
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.values import FlushDiskType
-from rocketmq_tx.errors import StoreDamaged
+from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.watermark import Watermark
 from rocketmq_tx.store.disk_use import DiskUse
@@ -36,6 +37,7 @@ class TendedStore(FakeStore):
         self.expiry = self
         self.derived = self
         self.many_queues = False
+        self.bites = 0
         self.closed_with: Any = self
         self.unclaimed_bytes = 0
 
@@ -59,6 +61,17 @@ class TendedStore(FakeStore):
 
     def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
         return 3, 10
+
+    @property
+    def has_keys_aside(self) -> bool:
+        return self.bites > 0
+
+    def write_index_bite(self, now_ms: int) -> bool:
+        if "index" in self.refusals:
+            raise StoreError("no room")
+        self.done.append("bite" if self.bites else "index")
+        self.bites -= 1
+        return self.bites >= 0
 
     def write_index(self, now_ms: int) -> None:
         self.done.append("index")
@@ -134,6 +147,40 @@ class Tending(SynchronousTestCase):
         self.service.appended()
         self.clock.advance(0.008)
         self.assertEqual(self.store.done, ["open", "index", "index"])
+        self.stop()
+
+    def start_again(self, bites: int) -> None:
+        """As a start that has left so many bites of keys for later."""
+        self.stop()
+        self.store.done.clear()
+        self.store.bites = bites
+        self.service.startService()
+
+    def test_keys_that_a_start_left_enter_the_index_bite_by_bite_and_new_ones_behind_them(self) -> None:
+        self.start_again(bites=3)
+        self.service.appended()
+        self.clock.advance(INDEX_LATER_S)
+        self.assertEqual(self.store.done, ["open", "bite"])
+        self.clock.pump([INDEX_BITE_S] * 20)
+        self.assertEqual(self.store.done, ["open", "bite", "bite", "bite", "index"])
+        self.stop()
+
+    def test_a_checkpoint_has_all_bites_entered_before_it_one_a_turn(self) -> None:
+        self.start_again(bites=3)
+        self.store.derived.unclaimed_bytes = MUCH_BYTES
+        self.patch(store_service, "INDEX_BITE_S", 100.0)
+        self.clock.pump([1.0, 0.0, 0.0, 0.0])
+        wanted = ["bite", "bite", "bite", "begin checkpoint"]
+        self.assertEqual([what for what in self.store.done if what in wanted], wanted)
+        self.stop()
+
+    def test_a_bite_that_cannot_be_entered_is_tried_again_with_the_next_keys(self) -> None:
+        self.start_again(bites=3)
+        self.store.refusals["index"] = "no room"
+        self.clock.advance(INDEX_LATER_S)
+        self.assertEqual(self.store.done, ["open"])
+        self.clock.advance(INDEX_BITE_S)
+        self.assertEqual(self.store.done, ["open", "index"])
         self.stop()
 
     def test_queue_entries_are_written_every_second(self) -> None:
