@@ -113,18 +113,18 @@ class Appending:
         except StoreError as error:
             raise unavailable(str(error)) from error
         self._appended()
-        notify, statistics = self._arrivals.notify, self._statistics
-        listeners = self.listeners
+        statistics, listeners = self._statistics, self.listeners
         queues: Collection[tuple[str, int]]
         if len(messages) == 1:  # as from a sender who awaits each answer
             queues = (messages[0][:2],)
             if statistics is not None:
-                statistics.put_alike(queues[0][0], 1, placed[0][1])
+                statistics.put_alike(messages[0][0], 1, placed[0][1])
         else:
             queues = {message[:2] for message in messages}
             if statistics is not None:
                 one_topic = len(queues) == 1 or len({topic for topic, _ in queues}) == 1
                 statistics.put(messages, placed, whole, one_topic)
+        notify = self._arrivals.notify
         for topic, queue_id in queues:
             notify(topic, queue_id)
             if topic in listeners:

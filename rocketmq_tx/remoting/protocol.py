@@ -266,11 +266,13 @@ class FrameProtocol(Protocol):
         if not out or not self.is_open:
             out.clear()
             return
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)  # of a single one it is that one itself
         out.clear()
         self._out_bytes = 0
         self._spoke_s = self.connections.now_s()
         held = self._outgoing.send(data)
+        if not held:
+            return
         limits = self.connections.limits
         if held > limits.unsent_high_bytes:
             if held > limits.unsent_max_bytes:

@@ -85,6 +85,8 @@ class Appender:
         self._sys_flag = STORE_HOST_V6 if len(store_host) == IPV6_HOST_BYTES else 0
         self._head_v4 = HEADS[8, len(store_host)]
         self._head_v6 = HEADS[20, len(store_host)]
+        self._fixed_v4 = self._head_v4.size + TAIL_BYTES - 1
+        self._fixed_v6 = self._head_v6.size + TAIL_BYTES - 1
 
     def append_all(
         self,
@@ -141,18 +143,18 @@ class Appender:
         queue = self._queues.queues.get((topic, queue_id))
         if queue is None or sys_flag & TRANSACTION_NOT_QUEUED:
             return None
-        head, sys_flag = self._head_v4, sys_flag | self._sys_flag
+        pack, size, sys_flag = self._head_v4.pack, self._fixed_v4, sys_flag | self._sys_flag
         if len(born_host) == IPV6_HOST_BYTES:
-            head, sys_flag = self._head_v6, sys_flag | BORN_HOST_V6
+            pack, size, sys_flag = self._head_v6.pack, self._fixed_v6, sys_flag | BORN_HOST_V6
         queue_offset, topic_field = queue.max_offset, queue.topic_field
         try:
             body_length, properties_length = len(body), len(properties)
-            size = head.size + TAIL_BYTES - 1 + body_length + len(topic_field) + properties_length
+            size += body_length + len(topic_field) + properties_length
             if offset + size > log.record_limit(offset):
                 return None
             entry = _pack_entry(offset, size, tags_code)
-            record = (
-                head.pack(
+            parts = (
+                pack(
                     size, MESSAGE_MAGIC, body_crc, queue_id, flag, queue_offset, offset, sys_flag,
                     born_timestamp, born_host, now_ms, self._store_host, reconsume_times, prepared_offset,
                     body_length,
@@ -162,10 +164,10 @@ class Appender:
                 _pack_properties_length(properties_length),
                 properties,
             )  # fmt: skip
-            data = b"".join(record)
+            record = b"".join(parts)
         except (struct.error, TypeError):
             return None
-        log.append([(offset, data)], offset + size)
+        log.append([(offset, record)], offset + size)
         queue.tail += entry
         queue.max_offset = queue_offset + 1
         self._queues.dirty[queue] = None
@@ -190,8 +192,8 @@ class Appender:
         queues = self._queues.queues
         pending_keys = self._pending_keys
         store_host, store_flag = self._store_host, self._sys_flag
-        pack_v4, fixed_v4 = self._head_v4.pack, self._head_v4.size + TAIL_BYTES - 1
-        pack_v6, fixed_v6 = self._head_v6.pack, self._head_v6.size + TAIL_BYTES - 1
+        pack_v4, fixed_v4 = self._head_v4.pack, self._fixed_v4
+        pack_v6, fixed_v6 = self._head_v6.pack, self._fixed_v6
         chunks: list[Chunk] = []
         parts: list[bytes] = []
         begin = offset = self._log.written_to

@@ -91,6 +91,8 @@ _prefix_of_32 = _Prefixes(_KEY_CHARS).__getitem__
 
 def index_key_hashes(topics: Sequence[str], keys: Sequence[str]) -> list[int]:
     """`index_key_hash(topic + "#" + key)` for each pair."""
+    if len(keys) == 1:  # lanes pay from two on
+        return [index_key_hash(f"{topics[0]}#{keys[0]}")]
     found: list[int] = []
     for start in range(0, len(keys), _KEYS_AT_A_TIME):
         part = keys[start : start + _KEYS_AT_A_TIME]
