@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
     from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
 
+# Looking a member up in its enum costs as much as three calls, and each append asks for several.
+_SLAVE = BrokerRole.SLAVE
+_SYNC_MASTER = BrokerRole.SYNC_MASTER
+_ASYNC_FLUSH = FlushDiskType.ASYNC_FLUSH
+
 
 class AppendStore(Protocol):
     """What is needed of `store.message_store.MessageStore`."""
@@ -98,7 +103,7 @@ class Appending:
 
     def check_role(self) -> None:
         """RequestRefused on a slave; for who changes something else before it appends."""
-        if self._config.broker_role is BrokerRole.SLAVE:
+        if self._config.broker_role is _SLAVE:
             raise unavailable("This broker is a slave, messages are put to its master.")
 
     def append(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
@@ -185,10 +190,7 @@ class Appending:
         if self.everybody_waits:
             return False
         config = self._config
-        return (
-            config.flush_disk_type is FlushDiskType.ASYNC_FLUSH
-            and config.broker_role is not BrokerRole.SYNC_MASTER
-        )
+        return config.flush_disk_type is _ASYNC_FLUSH and config.broker_role is not _SYNC_MASTER
 
     def settle(self, placed: Sequence[Placed], messages: int = 0) -> Deferred[ResponseCode]:
         """Fires with the status for the last of `placed`, and thereby for all of them.
@@ -200,16 +202,16 @@ class Appending:
         commit_log_offset, size, _ = placed[-1]
         end = commit_log_offset + size
         messages = messages or len(placed)
-        if self._config.broker_role is not BrokerRole.SYNC_MASTER and not self.everybody_waits:
+        if self._config.broker_role is not _SYNC_MASTER and not self.everybody_waits:
             return self._flushed(end, messages)
-        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+        if self._config.flush_disk_type is _ASYNC_FLUSH:
             return self._replicas.acknowledged(end)
         on_disk = self._flushed(end, messages)
         on_slave = self._replicas.acknowledged(end)
         return on_disk.addCallback(lambda disk: on_slave.addCallback(lambda slave: slave or disk))
 
     def _flushed(self, end: int, messages: int) -> Deferred[ResponseCode]:
-        if self._config.flush_disk_type is FlushDiskType.ASYNC_FLUSH:
+        if self._config.flush_disk_type is _ASYNC_FLUSH:
             return succeed(ResponseCode.SUCCESS)
         waiting = self._flushes.durable(end, self._config.sync_flush_timeout / 1000, messages)
         return waiting.addCallbacks(lambda _: ResponseCode.SUCCESS, _flush_failed)
