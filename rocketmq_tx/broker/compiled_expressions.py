@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rocketmq_tx.errors import ExpressionError
-from rocketmq_tx.filter import Expression, compile_expression
+
+if TYPE_CHECKING:
+    from rocketmq_tx.filter import Expression
 
 CACHED_MAX = 1000
 CACHED_CHARS_MAX = 200_000
@@ -21,6 +25,8 @@ class CompiledExpressions:
         """Raises ExpressionError."""
         found = self._by_text.get(text)
         if found is None:
+            from rocketmq_tx.filter import compile_expression  # noqa: PLC0415  (many use no SQL92)
+
             try:
                 found = compile_expression(text)
             except ExpressionError as error:

@@ -14,7 +14,6 @@ import attrs
 
 from rocketmq_tx.broker.tag_filter import TAG_TYPES
 from rocketmq_tx.errors import ExpressionError
-from rocketmq_tx.filter.bloom import bloom_places, bloom_size
 from rocketmq_tx.protocol.bodies import (
     BloomFilterData,
     ConsumerFilterData,
@@ -189,6 +188,8 @@ class GroupFilters:
 
     def as_data(self, one: GroupFilter) -> ConsumerFilterData:
         """One of them as Apache writes it."""
+        from rocketmq_tx.filter.bloom import bloom_places, bloom_size  # noqa: PLC0415  (for who has one)
+
         config = self._config
         size = bloom_size(config.max_error_rate_of_bloom_filter, config.expect_consumer_num_use_filter)
         return ConsumerFilterData(

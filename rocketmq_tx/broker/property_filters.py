@@ -7,11 +7,11 @@ that of CHECK_CLIENT_CONFIG. A wrong expression is refused with the place of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.tag_filter import TAG_TYPES
 from rocketmq_tx.errors import ExpressionError, RequestRefused
-from rocketmq_tx.filter.expression import stored_reader
 from rocketmq_tx.protocol import names, property_names
 from rocketmq_tx.protocol.bodies.heartbeat import EXPRESSION_SQL92
 from rocketmq_tx.protocol.codes import ResponseCode
@@ -67,10 +67,10 @@ class PropertyFilters:
         group = topic[len(names.RETRY_PREFIX) :]
         if not topic.startswith(names.RETRY_PREFIX) or not self._groups.of_group(group):
             return None
-        groups = self._groups
+        groups, read_original_topic = self._groups, _original_topic_reader()
 
         def wants(stored: bytes) -> bool:
-            found = groups.find(_read_original_topic(stored) or "", group)
+            found = groups.find(read_original_topic(stored) or "", group)
             return found is None or found.expression.matches_stored(stored)
 
         return wants
@@ -94,4 +94,8 @@ class PropertyFilters:
             )
 
 
-_read_original_topic = stored_reader(property_names.RETRY_TOPIC)
+@cache
+def _original_topic_reader() -> Callable[[bytes], str | None]:
+    from rocketmq_tx.filter.expression import stored_reader  # noqa: PLC0415  (for who has such groups)
+
+    return stored_reader(property_names.RETRY_TOPIC)
