@@ -30,24 +30,29 @@ if TYPE_CHECKING:
 
 _PAGE_SHIFT = 10
 _PAGE_SLOTS = 1 << _PAGE_SHIFT
+_RUN_PAGES = 24
+"""A checkpoint writes so many pages at once, at most: a few make it cheap already."""
 _LOOKED_AT = 256 * _PAGE_SLOTS
 _MAX_SECONDS = 0x7FFFFFFF
 
 
 class IndexSnapshot:
-    """What a checkpoint writes of an index file: slots, then the header. `run` touches no state of it."""
+    """What a checkpoint writes of an index file: slots, then the header. `run` touches no state of it.
 
-    def __init__(self, disk: Disk, path: str, pages: list[tuple[int, bytes]], header: bytes) -> None:
+    `runs` are pages that follow one another: the number of the first, and their slots.
+    """
+
+    def __init__(self, disk: Disk, path: str, runs: list[tuple[int, bytes]], header: bytes) -> None:
         self._disk = disk
         self.path = path
-        self._pages = pages
+        self._runs = runs
         self._header = header
 
     def run(self) -> None:
         """Syncs between the steps, so that slots never name entries that are not on the device."""
         file = self._disk.open(self.path)
         file.sync()
-        for page, native in self._pages:
+        for page, native in self._runs:
             file.pwrite(_big_endian(native), INDEX_HEADER_BYTES + page * _PAGE_SLOTS * INDEX_SLOT_BYTES)
         file.sync()
         file.pwrite(self._header, 0)
@@ -56,7 +61,8 @@ class IndexSnapshot:
     @property
     def pages(self) -> list[int]:
         """Numbers of the slot pages it holds."""
-        return [page for page, _ in self._pages]
+        page_bytes = _PAGE_SLOTS * INDEX_SLOT_BYTES
+        return [first + at for first, native in self._runs for at in range(-(-len(native) // page_bytes))]
 
 
 class IndexFile:
@@ -178,15 +184,18 @@ class IndexFile:
 
     def snapshot(self) -> IndexSnapshot:
         """Everything that the file lacks: the slots changed since the last snapshot, and the header."""
-        pages = []
-        slots = self._slots
+        runs = []
+        slots, dirty = self._slots, self._dirty_pages
         if slots is not None:
-            page = self._dirty_pages.find(1)
+            page = dirty.find(1)
             while page >= 0:
-                pages.append((page, slots[page * _PAGE_SLOTS : (page + 1) * _PAGE_SLOTS].tobytes()))
-                self._dirty_pages[page] = 0
-                page = self._dirty_pages.find(1, page + 1)
-        return IndexSnapshot(self._files.disk, self.path, pages, self.header())
+                end = dirty.find(0, page, page + _RUN_PAGES)
+                if end < 0:
+                    end = min(page + _RUN_PAGES, len(dirty))
+                runs.append((page, slots[page * _PAGE_SLOTS : end * _PAGE_SLOTS].tobytes()))
+                dirty[page:end] = bytes(end - page)
+                page = dirty.find(1, end)
+        return IndexSnapshot(self._files.disk, self.path, runs, self.header())
 
     def take_back(self, snapshot: IndexSnapshot) -> None:
         """A snapshot that could not be written: its pages still have to be."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
+from rocketmq_tx.store import index_file
 from rocketmq_tx.store.index_file import IndexFile
 from rocketmq_tx.store.segments import OpenFiles
 from tests.memory_disk import MemoryDisk
@@ -54,3 +56,25 @@ class IndexFileTests(SynchronousTestCase):
         file.add([61], [200], [BEGIN_MS])
         file.snapshot().run()
         self.assertEqual(disk.content(PATH), entered([[(own, BEGIN_MS) for own in (1, 21, 61)]])[1])
+
+    @given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=30), max_size=4), st.integers(1, 4))
+    def test_pages_written_together_are_those_that_were_changed(
+        self, bites: list[list[int]], run_pages: int
+    ) -> None:
+        contents = []
+        for most, fails in ((run_pages, False), (run_pages, True), (1, False)):
+            disk = MemoryDisk()
+            with mock.patch.object(index_file, "_RUN_PAGES", most):
+                file = IndexFile(OpenFiles(disk), PATH, 10 * 1024 + 7, 200)
+                file.create()
+                for hashes in bites:
+                    file.add(hashes, [0] * len(hashes), [BEGIN_MS] * len(hashes))
+                    snapshot = file.snapshot()
+                    changed = {key % (10 * 1024 + 7) // 1024 for key in hashes}
+                    self.assertEqual(snapshot.pages, sorted(changed))
+                    if fails:
+                        file.take_back(snapshot)
+                        snapshot = file.snapshot()
+                    snapshot.run()
+            contents.append(disk.content(PATH))
+        self.assertEqual(len({*contents}), 1)
