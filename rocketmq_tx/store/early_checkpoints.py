@@ -7,7 +7,7 @@ much has come since the last, as long as they take a small part of the time alto
 from __future__ import annotations
 
 MUCH_BYTES = 16 << 20
-"""Read again in about 0.3 s, where messages are small."""
+"""Read again in 0.05 s where small messages are of one shape, in 0.3 s where they are not."""
 LITTLE_BYTES = 256 << 10
 """Not worth a sync of its own before the interval is over."""
 AFTER_FAILURE_S = 60.0
