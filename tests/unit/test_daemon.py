@@ -8,6 +8,7 @@ import gc
 import io
 import os
 import time
+import weakref
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -83,14 +84,23 @@ class StartTests(DaemonCase):
         self.assertEqual(self.reactor.stops, 0)
 
     def test_the_collector_rests_until_what_lives_for_ever_is_there_and_leaves_that_out(self) -> None:
-        for role in (Role(), Role(Deferred())):  # ready, or waiting for long
-            gc.disable()
-            self.daemon(role).startService()
-            self.assertEqual((gc.isenabled(), gc.get_freeze_count()), (False, 0))
-            self.reactor.advance(SETTLED_S)
-            self.assertTrue(gc.isenabled())
-            self.assertGreater(gc.get_freeze_count(), 0)
-            gc.unfreeze()
+        gc.disable()
+        self.daemon(Role(Deferred())).startService()  # waits for long
+        self.assertEqual((gc.isenabled(), gc.get_freeze_count()), (False, 0))
+        self.reactor.advance(SETTLED_S)
+        self.assertTrue(gc.isenabled())
+        self.assertGreater(gc.get_freeze_count(), 0)
+
+    def test_the_garbage_of_the_start_goes_when_a_ready_role_has_settled(self) -> None:
+        gc.disable()
+        left = Role()
+        left.itself = left
+        garbage = weakref.ref(left)
+        del left
+        self.daemon(Role()).startService()
+        self.assertIsNotNone(garbage())
+        self.reactor.advance(SETTLED_S)
+        self.assertIsNone(garbage())
 
     def test_a_daemon_that_stops_at_once_leaves_nothing_to_be_done(self) -> None:
         for role in (Role(), Role(fail(StartError("no")))):
@@ -137,6 +147,17 @@ class StartTests(DaemonCase):
         prepare_reactor(self.reactor)
         self.assertFalse(gc.isenabled())
         self.assertIs(self.reactor.seconds, time.monotonic)
+
+    def test_garbage_is_collected_from_the_moment_on_in_which_the_role_is_ready(self) -> None:
+        prepare_reactor(self.reactor)
+        ready: Deferred[None] = Deferred()
+        daemon = self.daemon(Role(ready))
+        daemon.startService()
+        self.assertFalse(gc.isenabled())
+        ready.callback(None)
+        self.assertTrue(gc.isenabled())
+        self.assertGreater(gc.get_freeze_count(), 0)
+        self.successResultOf(daemon.stopService())
 
 
 class StopTests(DaemonCase):
