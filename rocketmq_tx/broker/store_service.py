@@ -24,7 +24,7 @@ from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
 from rocketmq_tx.runtime.threads import Runner
-from rocketmq_tx.store.early_checkpoints import EarlyCheckpoints
+from rocketmq_tx.store.early_checkpoints import LOOK_S, EarlyCheckpoints
 from rocketmq_tx.store.flush import is_flush_due
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.retention import disk_full_sentence, full_log_directories
@@ -95,9 +95,7 @@ class StoreService(Service):
             every(
                 "checkpoint", lambda: config.flush_consume_queue_thorough_interval, turns(self._checkpoint)
             ),
-            every(
-                "early checkpoint", lambda: config.flush_interval_consume_queue, turns(self._checkpoint_early)
-            ),
+            Periodic(reactor, LOOK_S, turns(self._checkpoint_early), "early checkpoint"),
             Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
             self.retention,
         ]

@@ -19,9 +19,11 @@ class EarlyOnes(SynchronousTestCase):
         self.assertTrue(self.early.is_due(MUCH_BYTES, 2.0))
 
     def test_what_has_come_is_worth_one_once_no_more_comes(self) -> None:
-        found = [self.early.is_due(size, 1.0) for size in (LITTLE_BYTES, LITTLE_BYTES + 1, LITTLE_BYTES + 1)]
-        self.assertEqual(found, [False, False, True])
-        self.assertEqual([self.early.is_due(LITTLE_BYTES - 1, 2.0) for _ in range(3)], [False] * 3)
+        more = LITTLE_BYTES + 1
+        asked = [(LITTLE_BYTES, 1.0), (more, 1.5), (more, 2.4), (more, 2.5)]
+        self.assertEqual([self.early.is_due(*each) for each in asked], [False, False, False, True])
+        self.early.made(2.5, 2.5)
+        self.assertFalse(any(self.early.is_due(LITTLE_BYTES - 1, 3.0 + second) for second in range(3)))
 
     def test_they_take_a_tenth_of_the_time_at_most(self) -> None:
         self.early.made(10.0, 10.5)
