@@ -10,7 +10,7 @@ from benchmarks.comparison.raw import QUEUES, create_topics, fill_topic
 
 SENT = "JavaSent"
 BACKLOG = "JavaBacklog"
-BACKLOG_OF_A_QUEUE = 30_000
+BACKLOG_OF_A_QUEUE = 150_000
 BACKLOG_TIMEOUT_MS = 60_000
 RATE = 2_000
 """Messages a second in the latency scenario: what both systems and the client bear with ease."""
