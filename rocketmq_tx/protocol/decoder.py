@@ -19,21 +19,24 @@ from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
 from rocketmq_tx.protocol.pull_scan import scan_pull
 from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 
+#: No frame can carry such codes: what a peer calls by a negative number is an unknown request like any other.
+_BEYOND_FRAMES: Final = 1 << 32
+
 #: Code of a run of answers; their own codes say how requests went, not what they are.
-RESPONSE_RUN: Final = -1
+RESPONSE_RUN: Final = -_BEYOND_FRAMES - 1
 
 #: Code of a run of `send_scan.ScannedSend` tuples: sends that were read without parsing. The run may be an
 #: `alike_sends.AlikeSends`; two runs of this code may follow one another then.
-SCANNED_SEND: Final = -2
+SCANNED_SEND: Final = -_BEYOND_FRAMES - 2
 
 #: Code of a run of `end_scan.ScannedEnd`: one-way ends of transactions that were read without parsing.
-SCANNED_END: Final = -3
+SCANNED_END: Final = -_BEYOND_FRAMES - 3
 
 #: Code of a run of `pull_scan.ScannedPull`: pulls that were read without parsing.
-SCANNED_PULL: Final = -4
+SCANNED_PULL: Final = -_BEYOND_FRAMES - 4
 
 #: Code of a run of `batch_scan.ScannedBatch`: batch sends that were read without parsing.
-SCANNED_BATCH: Final = -(1 << 32)  # no frame has such a code of its own
+SCANNED_BATCH: Final = -_BEYOND_FRAMES - 5
 
 #: (code, items): frames, or what scanners made where the code is one of theirs.
 Run = tuple[int, list[Any]]

@@ -11,7 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import FrameError
 from rocketmq_tx.protocol.codes import RequestCode, SerializeType
-from rocketmq_tx.protocol.decoder import RESPONSE_RUN, SCANNED_SEND, FrameDecoder, Run
+from rocketmq_tx.protocol.decoder import (
+    RESPONSE_RUN,
+    SCANNED_BATCH,
+    SCANNED_END,
+    SCANNED_PULL,
+    SCANNED_SEND,
+    FrameDecoder,
+    Run,
+)
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, encode_frame
 from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
@@ -54,6 +62,14 @@ def as_frames(runs: list[Run]) -> list[Frame]:
 
 
 class Runs(SynchronousTestCase):
+    def test_no_frame_has_the_code_of_a_run_that_is_not_parsed(self) -> None:
+        least = -(1 << 31)
+        for code in (RESPONSE_RUN, SCANNED_SEND, SCANNED_END, SCANNED_PULL, SCANNED_BATCH):
+            self.assertLess(code, least)
+        frames = [encode_frame(Frame.request(code)) for code in (-1, -2, -3, -4, -5, least)]
+        runs = FrameDecoder().feed(b"".join(frames))
+        self.assertEqual([code for code, _ in runs], [-1, -2, -3, -4, -5, least])
+
     def test_consecutive_frames_of_one_code_come_as_one_run(self) -> None:
         frames = mixed_frames()
         runs = FrameDecoder().feed(b"".join(map(encode_frame, frames)))

@@ -108,6 +108,11 @@ class ServingTests(WithHandlers):
         answer = self.answer(9999)
         self.assertEqual((answer.code, answer.remark), (3, " request type 9999 not supported"))
 
+    def test_negative_codes_are_unknown_ones_and_not_those_of_our_runs(self) -> None:
+        for code in (-1, -2, -3, -4, -5, -(1 << 31)):
+            answer = self.answer(code)
+            self.assertEqual((answer.code, answer.remark), (3, f" request type {code} not supported"))
+
     def test_frames_of_one_read_are_served_as_runs_and_answered_in_one_write(self) -> None:
         writes: list[bytes] = []
         write = self.wire.server.write
