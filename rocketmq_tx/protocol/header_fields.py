@@ -184,7 +184,8 @@ class Header:
             if value is True or value is False:
                 ext_fields[field.key] = "true" if value else "false"
             else:
-                ext_fields[field.key] = str(value)
+                # Python 3.10 writes members of enums by their names.
+                ext_fields[field.key] = value if isinstance(value, str) else int.__repr__(value)
         return ext_fields if self.FAST else in_hash_map_order(ext_fields)
 
 
