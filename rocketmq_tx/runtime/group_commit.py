@@ -37,6 +37,8 @@ TURNS_MAX_S = 0.001
 """Turns that bring messages may take so long, however fast the disk is: handling them takes longer then."""
 TIMER_S = 0.001
 """The reactor's timers are no finer: what is less is not waited for."""
+_SAME_TIME_S = 1e-6
+"""Sums of seconds differ in their last digits, and a wait for less than those moves no clock."""
 
 
 class Flush(Protocol):
@@ -164,9 +166,9 @@ class GroupCommit:
         if self._answering or self.failure is not None or self._wanted <= self._covered or not self._free:
             return
         if self._started_s:
-            age_s = self._reactor.seconds() - max(self._started_s.values())
-            if age_s < self._second_after_s:
-                self._again_after(self._second_after_s - age_s)
+            left_s = max(self._started_s.values()) + self._second_after_s - self._reactor.seconds()
+            if left_s > _SAME_TIME_S:
+                self._again_after(left_s)
                 return
         if 0 < self._here < self._expected and self._gather():
             return

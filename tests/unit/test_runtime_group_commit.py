@@ -148,6 +148,15 @@ class GroupCommitTests(_Parts):
         self.running()[0].callback(None)
         self.successResultOf(third)
 
+    @given(st.floats(0, 2e9))
+    def test_a_second_flush_starts_however_the_sums_of_the_clock_are_rounded(self, now) -> None:
+        self.setUp()
+        self.clock.turn(now)
+        self.append(100)
+        self.append(100)
+        self.clock.turn(0.001)
+        self.assertEqual(len(self.running()), 2)
+
     def test_all_whom_a_flush_serves_are_answered_together(self) -> None:
         answered: list[int] = []
 
