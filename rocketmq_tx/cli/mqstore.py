@@ -48,7 +48,7 @@ def verify(files: StoreFiles, most: int, is_json: bool) -> int:
     if holder is not None:
         error_line(f"the process {holder} has this store open: what it writes now may look unfinished")
     with progress_over(files, "verifying") as progress:
-        report = verify_store(files, progress, most)
+        report = verify_store(files, progress, most, being_written=holder is not None)
     say_json(report_fields(report)) if is_json else say_report(report)
     return EXIT_CLEAN if report.is_clean else EXIT_DAMAGE
 

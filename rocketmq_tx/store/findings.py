@@ -13,10 +13,11 @@ class Finding(NamedTuple):
 
 
 class Findings:
-    """The first `most` findings, and how many there were."""
+    """The first `most` findings, and how many there were. `being_written`: a broker has the store open."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, being_written: bool = False) -> None:
         self._most = most
+        self.being_written = being_written
         self.kept: list[Finding] = []
         self.damage_count = 0
         self.note_count = 0
@@ -30,6 +31,13 @@ class Findings:
         """Something that a start mends by itself, or that is no harm."""
         self.note_count += 1
         self._keep(Finding(False, sentence))
+
+    def behind_the_end(self, sentence: str) -> None:
+        """Something names what the log has not got: damage, unless it was appended after the log was read."""
+        if self.being_written:
+            self.note(sentence)
+        else:
+            self.damage(sentence)
 
     @property
     def left_out(self) -> int:

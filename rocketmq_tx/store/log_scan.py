@@ -75,6 +75,9 @@ class LogScan:
                 if len(data) < size:
                     return  # it has become shorter meanwhile
                 continue
+            if verdict is not Verdict.WHOLE and position > base:
+                base, data = position, b""  # a broker may have written here since
+                continue
             at = position - base
             if verdict is Verdict.BLANK:
                 yield Step(verdict, position, room, data, at)

@@ -68,10 +68,10 @@ class VerifyReport:
 class StoreVerifier:
     """Verifies one store; used once. `progress` is told the commit log offset reached, now and then."""
 
-    def __init__(self, files: StoreFiles, progress: Callable[[int], None], most_findings: int = 1000) -> None:
+    def __init__(self, files: StoreFiles, progress: Callable[[int], None], findings: Findings) -> None:
         self._files = files
         self._progress = progress
-        self._findings = Findings(most_findings)
+        self._findings = findings
         self._checkpoint = self._own_checkpoint()
         settled = Settled(self._checkpoint, files.crashed)
         self._tables = Tables(files, self._findings)
@@ -176,7 +176,10 @@ class StoreVerifier:
 
 
 def verify(
-    files: StoreFiles, progress: Callable[[int], None] = lambda offset: None, most_findings: int = 1000
+    files: StoreFiles,
+    progress: Callable[[int], None] = lambda offset: None,
+    most_findings: int = 1000,
+    being_written: bool = False,
 ) -> VerifyReport:
-    """Looks at everything; StoreError when a file cannot be read."""
-    return StoreVerifier(files, progress, most_findings).run()
+    """Looks at everything; StoreError when a file cannot be read. `being_written`: a broker has it open."""
+    return StoreVerifier(files, progress, Findings(most_findings, being_written)).run()

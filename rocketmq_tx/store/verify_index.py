@@ -147,7 +147,9 @@ class IndexVerifier:
         if self._older:
             self._findings.note(f"{self._older} messages with keys are older than the index")
         if behind:
-            self._findings.damage(f"{behind} entries of the index lie behind the end of the log at {log_end}")
+            self._findings.behind_the_end(
+                f"{behind} entries of the index lie behind the end of the log at {log_end}"
+            )
         if self._missing_settled:
             self._findings.damage(
                 f"keys of {self._missing} messages are not in the index, from the one at "

@@ -199,8 +199,10 @@ class QueueVerifier:
         if strange >= 0:
             self._findings.damage(f"{_name(files)}: entry {strange} is none")
         if behind >= 0:
-            self._findings.damage(f"{_name(files)}: entry {behind} lies behind the end of the log")
+            self._findings.behind_the_end(f"{_name(files)}: entry {behind} lies behind the end of the log")
         known = watched.matched + watched.damaged if watched is not None else 0
+        if watched is not None and self._findings.being_written:
+            known += watched.missing  # they may have come since
         if inside > known and not self.lost:
             self._findings.damage(f"{_name(files)}: {inside - known} entries name no message of the queue")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +18,7 @@ from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
 from rocketmq_tx.store.read_only_disk import ReadOnlyDisk, lock_holder
 from rocketmq_tx.store.records import Verdict
-from rocketmq_tx.store.store_files import IndexSize, StoreFiles, usual_index_size
+from rocketmq_tx.store.store_files import IndexSize, QueueFiles, StoreFiles, usual_index_size
 from rocketmq_tx.store.verify import VerifyReport, verify
 from rocketmq_tx.store.verify_index import read_head
 from tests.memory_disk import MemoryDisk
@@ -54,6 +55,49 @@ class VerifyCase(SynchronousTestCase):
 
     def index_path(self, image: MemoryDisk) -> str:
         return sorted(path for path in image.nodes if "/index/" in path)[0]
+
+
+class MovingFiles(StoreFiles):
+    """Files of a store to which a broker appends when the log has been read, and the queues have not."""
+
+    moves: Callable[[], object]
+
+    def queues(self) -> Iterator[QueueFiles]:
+        self.moves()
+        return super().queues()
+
+
+class LiveStoreTests(VerifyCase):
+    def test_what_a_broker_appends_meanwhile_is_told_and_is_no_damage(self) -> None:
+        self.fill(40)
+        self.store.derived.save_checkpoint(NOW)
+        self.fill(5, begin_s=50)  # their entries wait in memory when the log is read
+        for being_written in (False, True):
+            files = MovingFiles(self.disk, "/store", index_size=IndexSize(500, 101))
+            files.moves = self.append_and_write
+            report = verify(files, being_written=being_written)
+            self.assertEqual(report.is_clean, being_written, report.findings.kept)
+            sentences = [finding.sentence for finding in report.findings.kept]
+            self.assertTrue(any("lies behind the end of the log" in each for each in sentences), sentences)
+
+    def append_and_write(self) -> None:
+        self.fill(5, begin_s=60)
+        self.store.derived.save_checkpoint(NOW)
+
+    def test_a_wrong_entry_is_damage_while_a_broker_writes_too(self) -> None:
+        self.fill()
+        image = self.closed()
+        image.open(QUEUE + f"{0:020d}").pwrite(b"\1", 3 * 20)
+        report = verify(StoreFiles(image, "/store", index_size=IndexSize(500, 101)), being_written=True)
+        self.assertFalse(report.is_clean)
+
+    def test_records_that_are_written_while_the_log_is_read_are_found(self) -> None:
+        self.fill(3)
+        steps = iter(LogScan(StoreFiles(self.disk, "/store")))
+        found = [next(steps)]
+        self.fill(3)
+        found.extend(steps)
+        self.assertEqual([step.verdict for step in found], [Verdict.WHOLE] * 6)
 
 
 class QueueTests(VerifyCase):
