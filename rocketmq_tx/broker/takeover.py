@@ -6,21 +6,19 @@ who is there -> judge -> HAND_OVER to the master -> caught up, tables taken -> p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.role_change import RoleChange
-from rocketmq_tx.broker.set_members import members_of_set
 from rocketmq_tx.broker.standing_still import StandingStill
+from rocketmq_tx.broker.survey import Survey, take_survey
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import CallRefused, RemotingError, RequestRefused, RocketMQError
-from rocketmq_tx.failover.state import BrokerState, ask_state
+from rocketmq_tx.failover.state import BrokerState
 from rocketmq_tx.failover.verdict import Judgement, Verdict, judge
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
@@ -32,7 +30,6 @@ from rocketmq_tx.protocol.headers import (
     PromoteRequestHeader,
     PromoteResponseHeader,
 )
-from rocketmq_tx.protocol.names import MASTER_ID
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
@@ -47,54 +44,6 @@ LOOK_S = 0.01
 FOLLOW_TIMEOUT_S = 10.0
 TELL_AGAIN_S = 5.0
 TELL_TIMES = 120
-
-
-@attrs.define
-class Survey:
-    """Whom this broker has asked: by address, with what each says; None for who does not answer."""
-
-    mine: BrokerState
-    members: dict[str, BrokerState | None]
-    master_address: str | None
-    rival: str | None
-    """Who does not answer, is registered as the master, and is not the one followed here."""
-
-    @property
-    def master(self) -> BrokerState | None:
-        """The master, if it answers as one."""
-        state = self.members.get(self.master_address or "")
-        return state if state is not None and state.role.is_master else None
-
-    @property
-    def others(self) -> dict[str, BrokerState | None]:
-        """The other slaves."""
-        return {
-            address: state
-            for address, state in self.members.items()
-            if address != self.master_address or (state is not None and not state.role.is_master)
-        }
-
-    @property
-    def next_epoch(self) -> int:
-        known = [self.mine, *(state for state in self.members.values() if state is not None)]
-        return max(state.history.number for state in known) + 1
-
-    def to_body(self) -> bytes:
-        """For operators, this one first: a list of `{"address", "answers", "role", "brokerId", ...}`."""
-        mine = [{"address": self.mine.address, **_shown(self.mine)}]
-        return json.dumps([*mine, *({"address": a, **_shown(s)} for a, s in self.members.items())]).encode()
-
-
-def _shown(state: BrokerState | None) -> dict[str, object]:
-    if state is None:
-        return {"answers": False}
-    return {
-        "answers": True,
-        "role": state.role.value,
-        "brokerId": state.broker_id,
-        "epoch": state.history.number,
-        "maxOffset": state.max_offset,
-    }
 
 
 class Takeover:
@@ -176,7 +125,9 @@ class Takeover:
         return _reply(survey, judgement)
 
     def _judge(self, survey: Survey) -> Judgement:
-        return judge(survey.mine, survey.master, self._told(), survey.others, survey.rival)
+        return judge(
+            survey.mine, survey.master, self._told(), survey.others, survey.rival, survey.foreign_master
+        )
 
     async def _have_stand_still(self, survey: Survey, standing: list[str], force: bool) -> None:
         """Every other slave lets go of its master, and is not promoted itself; `standing` gets who was asked.
@@ -196,22 +147,14 @@ class Takeover:
                 if not force:
                     raise _refused(f"the slave {address} does not stand still: {error}") from error
 
-    async def _survey(self) -> Survey:
-        mine = self._own_state()
-        known = await members_of_set(self._caller, self._name_servers(), self._settings.broker) or {}
-        masters = [address for address, broker_id in known.items() if broker_id == MASTER_ID]
-        registered = next(iter(masters), None)
-        master_address = self._master_address() or registered
-        addresses = dict.fromkeys([*([master_address] if master_address else []), *known])
-        addresses.pop(mine.address, None)
-        asked = {
-            address: Deferred.fromCoroutine(ask_state(self._caller, address)).addErrback(_no_answer)
-            for address in addresses
-        }
-        members = {address: await answer for address, answer in asked.items()}
-        is_silent = registered in members and members[registered] is None
-        rival = registered if is_silent and registered != master_address else None
-        return Survey(mine, members, master_address, rival)
+    def _survey(self) -> Coroutine[Any, Any, Survey]:
+        return take_survey(
+            self._caller,
+            self._name_servers(),
+            self._settings.broker,
+            self._own_state(),
+            self._master_address(),
+        )
 
     async def _take_over(self, survey: Survey, judgement: Judgement, epoch: int, force: bool) -> None:
         self._log.info(
@@ -299,10 +242,6 @@ def _reply(survey: Survey, judgement: Judgement) -> Reply:
         verdict=judgement.verdict.name, reason=judgement.reason, epoch=survey.next_epoch
     )
     return Reply(header=header, body=survey.to_body())
-
-
-def _no_answer(failure: Any) -> None:
-    failure.trap(RemotingError)
 
 
 def _refused(sentence: str) -> RequestRefused:

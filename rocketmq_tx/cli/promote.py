@@ -83,10 +83,10 @@ class Promotion:
             table.add_column(title, justify=justify)  # type: ignore[arg-type]
         table.add_column("log ends at", justify="right")
         for member in members:
-            if member["answers"]:
+            if "role" in member:
                 cells = [member["role"], member["brokerId"], member["epoch"], member["maxOffset"]]
             else:
-                cells = ["no answer", "", "", ""]
+                cells = ["not of rocketmq_tx" if member["answers"] else "no answer", "", "", ""]
             table.add_row(member["address"], *map(str, cells))
         self._console.print(table)
         self._console.print(f"{header.verdict}: {header.reason}")

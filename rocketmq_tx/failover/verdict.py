@@ -41,12 +41,14 @@ def judge(
     told: BrokerState | None,
     others: Mapping[str, BrokerState | None],
     rival: str | None = None,
+    foreign_master: str | None = None,
 ) -> Judgement:
     """Judges a promotion of `mine`.
 
     `master` is what the master says now, None when it does not answer; `told` is what it said last. `others`
     are the other brokers of the name by address, with what each says now. `rival` is a broker that does not
-    answer, though NameServers have it for the master and it is not the one that is followed here.
+    answer, though NameServers have it for the master and it is not the one that is followed here;
+    `foreign_master` a master that does answer, and is no broker of rocketmq_tx.
     """
     newest = max((other for other in others.values() if other is not None), key=_progress, default=None)
     if newest is not None and newest.history.number > (master or mine).history.number:
@@ -54,6 +56,12 @@ def judge(
             Verdict.MISSING,
             f"the broker {newest.address} is of epoch {newest.history.number}, newer than what this slave "
             f"follows; promote that one, or one that follows it",
+        )
+    if foreign_master is not None:
+        return Judgement(
+            Verdict.UNKNOWN,
+            f"the master {foreign_master} is alive and no broker of rocketmq_tx: it cannot hand over, nor "
+            "say how far it is; stop it first",
         )
     if rival is not None:
         return Judgement(Verdict.UNKNOWN, f"the broker {rival} does not answer, and may be a newer master")
@@ -101,7 +109,7 @@ def _judge_without_master(
             f"{mine.max_offset}"
         )
     elif silent:
-        problem = f"the slave {silent[0]} does not answer, and may have more"
+        problem = f"the slave {silent[0]} does not say how far it is, and may have more"
     elif told.slaves > 1 + len(others):
         problem = f"its master had {told.slaves} slaves, and no NameServer knows where the others are"
     if problem is not None:

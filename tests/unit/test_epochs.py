@@ -196,6 +196,12 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(judge(state(history=promoted), newer, None, {}).verdict, Verdict.HAND_OVER)
         self.assertEqual(judge(state(history=promoted), None, MASTER, {}).verdict, Verdict.UNKNOWN)
 
+    def test_a_master_of_apaches_is_to_be_stopped_first_whatever_was_heard_before(self) -> None:
+        judgement = judge(state(), None, MASTER, {}, foreign_master=MASTER.address)
+        self.assertEqual(judgement.verdict, Verdict.UNKNOWN)
+        self.assertIn("the master 192.0.2.1:1 is alive", judgement.reason)
+        self.assertIn("stop it first", judgement.reason)
+
     def test_a_newer_epoch_is_more_than_a_longer_log(self) -> None:
         newer = state(OTHER, end=50, history=EpochHistory((FIRST, Epoch(1, 50, 1))))
         self.assertEqual(judge(state(), None, MASTER, {OTHER: newer}).verdict, Verdict.MISSING)

@@ -325,7 +325,7 @@ class DeadMasterTests(PromotionCase):
         self.first.kill()
         self.world.network.partition(SECOND, THIRD)
         answer = self.promote(self.second)
-        self.assertIn("does not answer, and may have more", answer.remark)
+        self.assertIn("does not say how far it is, and may have more", answer.remark)
 
 
 class ReturningTests(PromotionCase):
