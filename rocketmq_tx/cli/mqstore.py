@@ -23,7 +23,7 @@ from rocketmq_tx.cli.store_opening import (
 from rocketmq_tx.cli.store_repair import repair
 from rocketmq_tx.cli.store_stats import stats
 from rocketmq_tx.errors import RocketMQError
-from rocketmq_tx.store.read_only_disk import lock_holder
+from rocketmq_tx.store.file_lock import lock_holder
 from rocketmq_tx.store.store_files import StoreFiles
 from rocketmq_tx.store.verify import VerifyReport
 from rocketmq_tx.store.verify import verify as verify_store

@@ -6,16 +6,12 @@ Files are opened for reading, nothing is made, locked or changed; whatever would
 from __future__ import annotations
 
 import os
-import struct
-import sys
 from typing import ClassVar, NoReturn
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.disk import DiskFile, Lock, disk_error
-from rocketmq_tx.store.os_disk import PortableDisk, PortableFile, platform_disk
-
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-_FLOCK = struct.Struct("@hhqqi")  # struct flock on Linux: type, whence, start, length, pid
+from rocketmq_tx.store.os_disk import PortableDisk, platform_disk
+from rocketmq_tx.store.os_files import OPEN_FLAGS, PortableFile
 
 
 def _refuse(action: str, path: str) -> NoReturn:
@@ -29,7 +25,7 @@ class ReadOnlyDisk(PortableDisk):
 
     def open(self, path: str) -> DiskFile:
         try:
-            return self.file_type(path, os.open(path, _READ_ONLY))
+            return self.file_type(path, os.open(path, os.O_RDONLY | OPEN_FLAGS))
         except OSError as error:
             raise disk_error("open", path, None, error) from error
 
@@ -50,23 +46,3 @@ class ReadOnlyDisk(PortableDisk):
 
     def lock(self, path: str) -> Lock | None:
         _refuse("lock", path)
-
-
-def lock_holder(path: str) -> int | None:
-    """The process that has byte 0 of a file locked, found without locking it; None when there is none."""
-    if not sys.platform.startswith("linux"):
-        return None  # others have the question, too, but not this layout of it
-    import fcntl  # noqa: PLC0415  (not on every platform)
-
-    try:
-        descriptor = os.open(path, _READ_ONLY)
-    except OSError:
-        return None
-    try:
-        question = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return None if kind == fcntl.F_UNLCK else pid

@@ -12,7 +12,8 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreLocked, StoreUnavailable, WouldBlock
-from rocketmq_tx.store.os_disk import OsDisk, OsFile, PortableDisk, platform_disk
+from rocketmq_tx.store.os_disk import OsDisk, PortableDisk, platform_disk
+from rocketmq_tx.store.os_files import OsFile
 from rocketmq_tx.store.store_directory import lock_store
 from tests.store_cases import NOW, message, open_store
 

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.message_store import MessageStore
-from rocketmq_tx.store.os_disk import PortableFile, platform_disk
+from rocketmq_tx.store.os_disk import platform_disk
+from rocketmq_tx.store.os_files import PortableFile
 from tests.memory_disk import Killed, MemoryDisk
 from tests.store_cases import NOW, SEGMENT, message, open_store
 

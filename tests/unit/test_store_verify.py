@@ -13,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.flags import SysFlag
 from rocketmq_tx.store.file_layouts import CheckpointTimes
+from rocketmq_tx.store.file_lock import lock_holder
 from rocketmq_tx.store.log_scan import LogScan
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.os_disk import platform_disk
-from rocketmq_tx.store.read_only_disk import ReadOnlyDisk, lock_holder
+from rocketmq_tx.store.read_only_disk import ReadOnlyDisk
 from rocketmq_tx.store.records import Verdict
 from rocketmq_tx.store.store_files import IndexSize, QueueFiles, StoreFiles, usual_index_size
 from rocketmq_tx.store.verify import VerifyReport, verify
@@ -329,7 +330,7 @@ class ReadOnlyTests(SynchronousTestCase):
             [
                 sys.executable,
                 "-c",
-                f"from rocketmq_tx.store.read_only_disk import *; print(lock_holder({str(path)!r}))",
+                f"from rocketmq_tx.store.file_lock import *; print(lock_holder({str(path)!r}))",
             ],
             capture_output=True,
             text=True,
