@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 
+def _nothing() -> bool:
+    """What is left to be called of a request that is not held any more."""
+    return False
+
+
 class Held:
     """One held request; `is_held` until it is answered, given up or dropped."""
 
@@ -66,10 +71,10 @@ class Arrivals:
 
         After `release_all` nothing is held any more: `give_up()` is called at once.
         """
-        held = Held((topic, queue_id), try_again, give_up)
         if self._closed:
             give_up()
-            return held
+            return Held((topic, queue_id), _nothing, _nothing)
+        held = Held((topic, queue_id), try_again, give_up)
         held.deadline = self._deadlines.after(timeout_s, lambda: self._give_up(held))
         self._held.setdefault(held.key, {})[held] = None
         return held
@@ -106,6 +111,8 @@ class Arrivals:
             return
         held.deadline.cancel()
         held.deadline = None
+        # They know `held` themselves, and a circle stays until the garbage collector stops everything for it.
+        held.try_again = held.give_up = _nothing
         waiting = self._held.get(held.key)
         if waiting is not None:
             waiting.pop(held, None)
@@ -131,6 +138,7 @@ class Arrivals:
     def _give_up(self, held: Held) -> None:
         if held.deadline is None:
             return
+        give_up = held.give_up
         self.drop(held)
         with self.log.failuresHandled("giving up a held request of {topic} failed", topic=held.key[0]):
-            held.give_up()
+            give_up()

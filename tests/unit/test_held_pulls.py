@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -102,6 +104,24 @@ class HoldingPulls(SynchronousTestCase):
         self.hold(two)
         self.assertEqual((one.outcome, two.outcome), ("nothing", "nothing"))
         self.assertEqual(len(self.held), 0)
+
+    def test_however_a_pull_ends_nothing_of_it_waits_for_the_garbage_collector(self) -> None:
+        ends = {
+            "arrival": lambda: self.arrivals.notify("t", 0),
+            "time-out": lambda: self.clock.advance(15.0),
+            "lost connection": lambda: self.held.connection_lost(self.peer, None),
+            "stop": self.arrivals.release_all,
+            "held no more": lambda: None,
+        }
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for name, end in ends.items():
+            consumer = Consumer()
+            is_left = weakref.ref(consumer)
+            self.hold(consumer)
+            del consumer
+            end()
+            self.assertIsNone(is_left(), name)
 
     def test_ten_thousand_idle_pulls_cost_one_timer_and_an_arrival_asks_only_its_own(self) -> None:
         consumers = [Consumer() for _ in range(10_000)]
