@@ -57,6 +57,8 @@ class PlainRecords:
         self.touched: list[ConsumeQueue] = []
         """One for each record that `take` entered, to be taken back when they cannot be written."""
         self._runs = PlainRuns(queues, pending_keys)
+        self._shape: Shape | None = None
+        """Of the last run: most likely of the next one, too."""
         self.last_record_at = self.last_store_timestamp = -1
 
     def take(self, data: bytes, at: int, base: int) -> int:
@@ -69,6 +71,8 @@ class PlainRecords:
         crc32, view, may_stand_further = zlib.crc32, memoryview(data), self._multi_dispatch.is_on
         touched = self.touched = []
         end = len(data)
+        if self._shape is not None and not may_stand_further:
+            at = self._take_run_again(data, at, base, self._shape)
         no_run_before = 0
         while end - at >= _SHORTEST:
             (
@@ -129,11 +133,23 @@ class PlainRecords:
             further = at + size * LEAST_RECORDS
             if record_end >= no_run_before and data[further : further + 8] == data[at : at + 8]:
                 if key_bytes >= 0 and not may_stand_further:
-                    shape = shape_of(data, at, properties_at + key_at - 1, key_bytes, topic, code)
-                    record_end = self._take_run(data, record_end, base, shape)
+                    self._shape = shape_of(data, at, properties_at + key_at - 1, key_bytes, topic, code)
+                    record_end = self._take_run(data, record_end, base, self._shape)
                 no_run_before = record_end + size * LEAST_RECORDS
             at = record_end
         return at
+
+    def _take_run_again(self, data: bytes, at: int, base: int, shape: Shape) -> int:
+        """As `_take_run` if records of that shape may follow: then no first one has to tell what they are."""
+        following = at + shape.size * (LEAST_RECORDS - 1)
+        if not data[at : at + 8] == shape.start == data[following : following + 8]:
+            return at
+        if self._deleted.is_gone(shape.topic, base + at):
+            return at
+        end = self._take_run(data, at, base, shape)
+        if end == at:
+            self._shape = None  # one of another shape, but of the same size: not to be tried each time
+        return end
 
     def _take_run(self, data: bytes, at: int, base: int, shape: Shape) -> int:
         """Takes the records of that shape behind one that was; returns where they end."""

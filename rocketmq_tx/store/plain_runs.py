@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import groupby, repeat
+from itertools import compress, groupby, repeat
 from typing import Any, NamedTuple
 
 from rocketmq_tx.store.consume_queue import ConsumeQueue
@@ -22,6 +22,8 @@ from rocketmq_tx.store.records import HEADS
 LEAST_RECORDS = 16
 """Fewer are not worth the setting up."""
 _FIRST_ROWS, _MOST_ROWS = 64, 4096
+_FEW_QUEUES = 8
+"""Going through a run once for each of its queues costs less than going through it record by record."""
 _CRC_MASK = 0x7FFFFFFF
 _HEAD_BYTES = HEADS[8, 8].size
 _pack_entry = QUEUE_ENTRY.pack
@@ -119,22 +121,58 @@ class PlainRuns:
         joined = b"".join(keys[:alike])
         if 0 in joined or 2 in joined or not joined.isascii():
             return 0  # nobody sends such
-        entries = map(_pack_entry, places[:alike], repeat(size), repeat(tags_code))
-        taken = self._enter(topic, zip(queue_ids, numbers, entries, strict=False), touched)
+        entries = list(map(_pack_entry, places[:alike], repeat(size), repeat(tags_code)))
+        columns = topic, queue_ids[:alike], numbers[:alike], entries, touched
+        taken = self._enter_by_queue(*columns) or self._enter_one_by_one(*columns)
         if taken:
             self.last_store_timestamp = times[taken - 1]
             if key_bytes:
                 self._keep_keys(topic, joined, key_bytes, places, times[:taken])
         return taken
 
-    def _enter(
-        self, topic: str, entries: Iterable[tuple[int, int, bytes]], touched: list[ConsumeQueue]
+    def _enter_by_queue(
+        self,
+        topic: str,
+        queue_ids: tuple[int, ...],
+        numbers: tuple[int, ...],
+        entries: list[bytes],
+        touched: list[ConsumeQueue],
     ) -> int:
-        """Enters (queue id, number, entry) as long as each number is its queue's next; returns how many."""
+        """Enters all records if each number is its queue's next, and queues are few, else none; how many."""
+        different = dict.fromkeys(queue_ids)
+        if len(different) > _FEW_QUEUES:
+            return 0
+        found: list[tuple[ConsumeQueue, list[bytes]]] = []
+        for queue_id in different:
+            own_numbers, own_entries = list(numbers), entries
+            if len(different) > 1:
+                is_own = list(map(queue_id.__eq__, queue_ids))
+                own_numbers, own_entries = list(compress(numbers, is_own)), list(compress(entries, is_own))
+            queue = self._queues.queues.get((topic, queue_id))
+            if queue is None or not (following := queue.max_offset):
+                return 0
+            if own_numbers != list(range(following, following + len(own_numbers))):
+                return 0
+            found.append((queue, own_entries))
+        for queue, own_entries in found:
+            queue.tail += b"".join(own_entries)
+            queue.max_offset += len(own_entries)
+            touched += repeat(queue, len(own_entries))
+        return len(entries)
+
+    def _enter_one_by_one(
+        self,
+        topic: str,
+        queue_ids: tuple[int, ...],
+        numbers: tuple[int, ...],
+        entries: list[bytes],
+        touched: list[ConsumeQueue],
+    ) -> int:
+        """Enters records as long as each number is its queue's next; returns how many."""
         queues = self._queues.queues
         known: dict[int, ConsumeQueue | None] = {}
         before = len(touched)
-        for queue_id, number, entry in entries:
+        for queue_id, number, entry in zip(queue_ids, numbers, entries, strict=True):
             queue = known.get(queue_id)
             if queue is None:
                 queue = known[queue_id] = queues.get((topic, queue_id))
@@ -151,7 +189,7 @@ class PlainRuns:
         """A column for each store time: of one write of a broker's, most of the time."""
         done = 0
         for time, same in groupby(times):
-            end = done + sum(1 for _ in same)
+            end = done + len(list(same))
             keys = joined[done * key_bytes : end * key_bytes]
             self._pending_keys.add_column(KeyColumn(topic, keys, key_bytes, places[done:end], time))
             done = end
