@@ -124,7 +124,7 @@ class StoreService(Service):
         self._watch_disk()
         if self._store.flushed_to < self._store.written_to:
             self._flushes.flush(self._store.written_to)  # what a killed process has left
-        if self._derived.has_keys_aside:
+        if self._derived.is_index_behind:
             self._bite = self._reactor.callLater(INDEX_LATER_S, self._write_index_bite)
         for job in self._jobs:
             job.startService()
@@ -298,7 +298,7 @@ class StoreService(Service):
         began_s = now_s()
         try:
             await self._write_queues()
-            while self._derived.has_keys_aside:
+            while self._derived.is_index_behind:
                 self._derived.write_index_bite(self._now_ms())
                 await deferLater(self._reactor, 0)
             job = self._derived.begin_checkpoint(self._now_ms())

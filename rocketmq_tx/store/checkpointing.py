@@ -143,12 +143,13 @@ class Checkpointer:
             raise StoreError("the checkpoint before has not ended")
         log, index, before = self._log, self._index, self._times
         queue_count, entry_count = self._queues.totals()
+        with_index = with_index and not index.is_incomplete
         newest = index.files[-1] if index.files else None
         times = StoreTimes(
             log.last_store_timestamp or before.commit_log_ms,
             log.last_store_timestamp or before.queues_ms,
             # After a crash Apache removes every index file that ends later, and with it older keys.
-            index.end_timestamp or before.index_ms,
+            0 if index.is_incomplete else index.end_timestamp or before.index_ms,
         )
         claim = Claim(
             log.min_offset,

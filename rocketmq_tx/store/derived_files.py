@@ -85,8 +85,8 @@ class DerivedFiles:
         self._refusals.pop("index", None)
 
     def write_index_bite(self, now_ms: int) -> bool:
-        """As `write_index`, but of keys that a start has left only the first bite; whether some are left."""
-        if not self._pending_keys.aside:
+        """As `write_index`, but only a bite of what a start has left; whether there was any."""
+        if not self.is_index_behind:
             self.write_index(now_ms)
             return False
         self._index.write_bite(now_ms)
@@ -94,9 +94,9 @@ class DerivedFiles:
         return True
 
     @property
-    def has_keys_aside(self) -> bool:
-        """Whether a start has left keys for `write_index_bite`."""
-        return bool(self._pending_keys.aside)
+    def is_index_behind(self) -> bool:
+        """Whether a start has left keys, or slots to be looked through, for `write_index_bite`."""
+        return self._config.message_index_enable and self._index.is_behind
 
     def bound_pending_keys(self, now_ms: int) -> None:
         """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""

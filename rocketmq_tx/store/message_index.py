@@ -21,7 +21,13 @@ class MessageIndex:
     """`pending` is filled by the append path; `write` enters what waits there."""
 
     def __init__(
-        self, files: OpenFiles, directory: str, slots_max: int, entries_max: int, pending: PendingKeys
+        self,
+        files: OpenFiles,
+        directory: str,
+        slots_max: int,
+        entries_max: int,
+        pending: PendingKeys,
+        notice: Callable[[str], None],
     ) -> None:
         self.pending = pending
         self.files: list[IndexFile] = []
@@ -31,6 +37,10 @@ class MessageIndex:
         self._entries_max = entries_max
         self._unsynced_full: list[IndexFile] = []
         self._being_synced: list[IndexFile] = []
+        self._notice = notice
+        self._unread: IndexFile | None = None
+        self.is_incomplete = False
+        """Whether keys may be missing: no checkpoint vouches for it then, and the next start builds it."""
         self.condemned: list[str] = []
         """Files that do not count any more and are to be removed."""
 
@@ -60,20 +70,23 @@ class MessageIndex:
         self.pending.clear()
         self._unsynced_full.clear()
         self._being_synced.clear()
+        self._unread = None
+        self.is_incomplete = False
 
     def keep_claimed(self, name: int, entries: int, clean: bool) -> int | None:
         """Keeps the files that a claim of ours covers: up to that name, with so many entries or a few more.
 
         Returns the entries of all, None when they are not what was claimed and nothing can be trusted. The
-        slots of the newest file are looked through unless the end was clean.
+        slots of the newest file are looked through later unless the end was clean.
         """
         for file in [file for file in self.files if file.name > name]:
             self._remove(file)
         newest_name = self.files[-1].name if self.files else 0
         if newest_name != name or self.entry_count < entries:
             return None
-        if self.files and not clean and not self.files[-1].drop_newer_slots():
-            return None
+        if self.files and not clean:
+            self._unread = self.files[-1]
+            self._unread.read_slots_later()
         return self.entry_count
 
     def keep_to(self, timestamp: int) -> bool:
@@ -93,6 +106,8 @@ class MessageIndex:
         """Removes every file."""
         for file in list(self.files):
             self._remove(file)
+        self._unread = None
+        self.is_incomplete = False
 
     def _remove(self, file: IndexFile) -> None:
         self._open_files.disk.remove(file.path)
@@ -120,18 +135,34 @@ class MessageIndex:
 
     # -- writing -------------------------------------------------------------------------------------------
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether a start has left work for `write_bite`: slots to be looked through, or keys."""
+        return self._unread is not None or bool(self.pending.aside)
+
     def write(self, now_ms: int) -> None:
         """Enters the waiting keys; one write a file. StoreError leaves waiting what was not entered."""
-        while self.pending.aside:
+        while self.is_behind:
             self.write_bite(now_ms)
         self._enter(self.pending, now_ms)
 
     def write_bite(self, now_ms: int) -> None:
-        """As `write`, only the first bite of what is aside."""
+        """As `write`, only a bite of what a start has left: some slots, or else the first keys aside."""
         aside = self.pending.aside
-        if aside:
+        if self._unread is not None:
+            if not self._unread.read_on():
+                self._was_read(self._unread)
+        elif aside:
             self._enter(aside[0], now_ms)
             aside.popleft()
+
+    def _was_read(self, file: IndexFile) -> None:
+        self._unread = None
+        if file.is_mended:
+            self._notice(f"the slots of {file.path} were damaged and have been made again from its entries")
+        if file.lacks_entries:
+            self.is_incomplete = True
+            self._notice("entries of it are damaged, too: the next start builds the index from the whole log")
 
     def _enter(self, keys: PendingKeys, now_ms: int) -> None:
         hashes, offsets, timestamps = keys.hashed()

@@ -78,7 +78,7 @@ class MessageStore(StoredMessages):
         queues = QueueTable(files, f"{root}/consumequeue", config.consume_queue_file_bytes)
         pending_keys = PendingKeys()
         index = MessageIndex(
-            files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys
+            files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys, notice
         )
         deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
         appender = Appender(log, queues, pending_keys, store_host)

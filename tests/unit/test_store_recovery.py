@@ -132,11 +132,11 @@ class LogTests(RecoveryCase):
         killed = self.disk.after_kill()
         again, _ = self.open(killed.after_kill())
         again.derived.save_checkpoint(NOW)
-        self.assertEqual((again.derived.has_keys_aside, again._index.entry_count), (False, 110))
+        self.assertEqual((again.derived.is_index_behind, again._index.entry_count), (False, 110))
         again, _ = self.open(killed.after_kill())
         for _ in range(20):
             again.derived.bound_pending_keys(NOW)
-        self.assertEqual((again.derived.has_keys_aside, again._index.entry_count), (False, 110))
+        self.assertEqual((again.derived.is_index_behind, again._index.entry_count), (False, 110))
         self.patch(derived_files, "BITES_ASIDE_MAX", 1)
         again, _ = self.open(killed.after_kill())
         self.assertGreater(again._index.entry_count, 80)

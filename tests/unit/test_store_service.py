@@ -63,7 +63,7 @@ class TendedStore(FakeStore):
         return 3, 10
 
     @property
-    def has_keys_aside(self) -> bool:
+    def is_index_behind(self) -> bool:
         return self.bites > 0
 
     def write_index_bite(self, now_ms: int) -> bool:
