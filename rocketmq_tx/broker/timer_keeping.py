@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from rocketmq_tx.runtime.group_commit import GroupCommit
     from rocketmq_tx.runtime.threads import Runner
     from rocketmq_tx.store.stored_messages import StoredMessages
-    from rocketmq_tx.store.timer_index import SaveJob, TimerIndex
+    from rocketmq_tx.store.timer_index import TimerIndex
     from rocketmq_tx.store.timer_manifest import Claim
+    from rocketmq_tx.store.timer_saving import SaveJob
 
 SAVE_S = 1.0
 MARK_S = 5.0

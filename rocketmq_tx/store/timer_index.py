@@ -18,6 +18,7 @@ import attrs
 from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.json_file import JsonFile
+from rocketmq_tx.store.timer_done import DoneWith
 from rocketmq_tx.store.timer_entries import (
     AFTER_ALL,
     ENTRY_BYTES,
@@ -28,16 +29,16 @@ from rocketmq_tx.store.timer_entries import (
     pack_entry,
 )
 from rocketmq_tx.store.timer_manifest import Claim, TimerManifest
+from rocketmq_tx.store.timer_moving import Moving
 from rocketmq_tx.store.timer_run_set import RunSet
-from rocketmq_tx.store.timer_runs import BLOCK_ENTRIES, Run
+from rocketmq_tx.store.timer_runs import Run
+from rocketmq_tx.store.timer_saving import SaveJob
 
 SPILL_ENTRIES = 16_384
 """So many entries of 20 bytes in the heap (1.2 MB as Python objects) become a run of 320 KiB, in 6 ms."""
 _HEAPS_IN_MEMORY = 4
 """With so many times as many entries not yet on disk, no more are entered."""
 RUNS_MAX = 64
-_BLOCKS_AT_ONCE = 64
-"""A call of `next_to_move` looks through so many blocks, 13,000 entries, at most."""
 _VOIDS_AT_ONCE = 16
 """A call of `take` passes over so many times as many entries as it may return."""
 
@@ -65,22 +66,22 @@ class TimerIndex:
         self._forget()
 
     def _forget(self) -> None:
+        self._done = DoneWith()
+        self._runs = RunSet(self._disk, self._directory, self._done.counts)
+        self._forget_entries()
+
+    def _forget_entries(self) -> None:
         self.intake_from = 0
         """The next queue offset to enter."""
         self.entered_to = 0
         """Everything entered so far lies below this log offset."""
-        self.void_below = 0
-        """Records below this log offset have been appended again and count where they stand now."""
-        self._moving_below = 0
         self._heap: list[Entry] = []
         self._covered = (0, 0)
         """`intake_from` and `entered_to` when the heap was last empty: what was entered later is in it."""
         self._heap_is_newest = True
         """Whether the heap holds nothing that was entered before."""
         self._out: list[Entry] = []
-        self._runs = RunSet(self._disk, self._directory, self._counts)
-        self._claims: list[Claim] = []
-        self._move: tuple[Run, int] | None = None
+        self._moving = Moving(self._runs, self._done, self._spill_old)
         self._saved: TimerManifest | None = None
 
     # -- opening -------------------------------------------------------------------------------------------
@@ -123,18 +124,21 @@ class TimerIndex:
 
     def _take_over(self, manifest: TimerManifest) -> None:
         self.intake_from, self.entered_to = self._covered = manifest.intake_from, manifest.entered_to
-        self.void_below, self._moving_below = manifest.void_below, manifest.moving_below
+        self._done.void_below, self._done.moving_below = manifest.void_below, manifest.moving_below
         self._runs.take_over(manifest.runs, manifest.next_run)
-        self._claims = list(manifest.claims)
+        self._done.claims = list(manifest.claims)
         if manifest.in_force:
             self._heap = sorted(manifest.in_force)
             self._heap_is_newest = False
 
+    @property
+    def void_below(self) -> int:
+        """Records below this log offset have been appended again and count where they stand now."""
+        return self._done.void_below
+
     def claim(self, claim: Claim, void_below: int = 0) -> None:
         """Somebody knows of messages that are done with: they are passed over."""
-        if claim.log_offset > 0:
-            self._claims.append(claim)
-        self.void_below = max(self.void_below, void_below)
+        self._done.claim(claim, void_below)
 
     def begin_anew(self, wrong: Entry = AFTER_ALL) -> None:
         """Forgets every entry, but not which messages are done with; intake begins at the first message.
@@ -143,11 +147,10 @@ class TimerIndex:
         """
         before, log_offset = self.position()
         before = min(before, pack_entry(due_ms_of(wrong), 0, 0))
-        claims = [*self._claims, Claim(before, log_offset)]
-        void_below, runs = self.void_below, self._runs
-        runs.abandon_all()
-        self._forget()
-        self._claims, self.void_below, self._runs = claims, void_below, runs
+        self._runs.abandon_all()
+        self._forget_entries()
+        self._done.claims.append(Claim(before, log_offset))
+        self._done.moving_below = 0
 
     # -- entering ------------------------------------------------------------------------------------------
 
@@ -159,9 +162,9 @@ class TimerIndex:
 
     def enter(self, entries: Sequence[Entry], intake_from: int, entered_to: int) -> None:
         """Messages of the queue before `intake_from`, whose records end by `entered_to`, are entered."""
-        heap = self._heap
+        heap, is_done = self._heap, self._done.covers
         for entry in entries:
-            if not self._is_done(entry):
+            if not is_done(entry):
                 heapq.heappush(heap, entry)
         self.intake_from = intake_from
         self.entered_to = max(self.entered_to, entered_to)
@@ -185,7 +188,7 @@ class TimerIndex:
             if in_heap <= in_runs or run is None:
                 entry, counts = heapq.heappop(self._heap), True
             else:
-                entry, counts = in_runs, self._counts(run, run.position, in_runs)
+                entry, counts = in_runs, self._done.counts(run, run.position, in_runs)
                 self._runs.advance(run)
             if counts and entry_offset(entry)[0] >= self.void_below:
                 taken.append(entry)
@@ -219,17 +222,6 @@ class TimerIndex:
 
     def _least(self) -> Entry:
         return min(self._heap[0] if self._heap else AFTER_ALL, self._runs.least())
-
-    def _counts(self, run: Run, place: int, entry: Entry) -> bool:
-        moved = place < run.moved_to and entry_offset(entry)[0] < self._moving_below
-        return not moved and not self._is_done(entry)
-
-    def _is_done(self, entry: Entry) -> bool:
-        """Whether a claim covers the entry, or its record was appended again."""
-        (offset,) = entry_offset(entry)
-        if offset < self.void_below:
-            return True
-        return any(entry < before and offset < log_offset for before, log_offset in self._claims)
 
     # -- saving --------------------------------------------------------------------------------------------
 
@@ -273,17 +265,13 @@ class TimerIndex:
         if not self._heap:
             self._covered = (self.intake_from, self.entered_to)
         position = self.position()
-        self._claims = [
-            claim
-            for claim in self._claims
-            if claim.log_offset > position.log_offset or claim.before > position.before
-        ]
+        self._done.drop_claims_within(position)
         return TimerManifest(
             log_end,
             *self._covered,
-            (*self._claims, position),
-            self.void_below,
-            self._moving_below,
+            (*self._done.claims, position),
+            self._done.void_below,
+            self._done.moving_below,
             self._runs.next_number,
             tuple(self.in_force()),
             self._runs.facts(),
@@ -292,8 +280,7 @@ class TimerIndex:
     @property
     def is_caught_up(self) -> bool:
         """Whether `position` says all that is known to be done with."""
-        before, log_offset = self.position()
-        return all(claim.log_offset <= log_offset and claim.before <= before for claim in self._claims)
+        return self._done.says_no_more_than(self.position())
 
     # -- fewer runs ----------------------------------------------------------------------------------------
 
@@ -315,15 +302,14 @@ class TimerIndex:
 
     @property
     def is_moving(self) -> bool:
-        return self._moving_below > self.void_below
+        return self._done.is_moving
 
     def begin_move(self, below: int) -> None:
         """Records below this log offset are to be appended again: `next_to_move` tells which.
 
         A move that was interrupted is finished first; ask again afterwards. Not during a merge.
         """
-        if not self.is_moving:
-            self._moving_below = max(below, self.void_below)
+        self._moving.begin(below)
 
     def next_to_move(self, max_count: int) -> list[Entry] | None:
         """Some entries whose records are to be appended again, perhaps none; then call `moved`.
@@ -332,61 +318,12 @@ class TimerIndex:
         """
         if self._out:
             return []
-        run = next((run for run in self._runs if self._has_old(run)), None)
-        if run is None and any(entry_offset(entry)[0] < self._moving_below for entry in self._heap):
-            run = self._spill()
-        if run is None:
-            self.void_below = max(self.void_below, self._moving_below)
-            for each in self._runs:
-                each.moved_to = 0
-            return None
-        found: list[Entry] = []
-        place = max(run.moved_to, run.position)
-        for _ in range(_BLOCKS_AT_ONCE):
-            for entry in run.read(place, BLOCK_ENTRIES) if place < run.count else ():
-                place += 1
-                old = entry_offset(entry)[0] < self._moving_below
-                if old and self._counts(run, place - 1, entry):
-                    found.append(entry)
-                if len(found) >= max_count:
-                    break
-            if len(found) >= max_count or place >= run.count:
-                break
-        self._move = (run, place)
-        return found
+        return self._moving.next(max_count)
+
+    def _spill_old(self) -> Run | None:
+        old = any(entry_offset(entry)[0] < self._done.moving_below for entry in self._heap)
+        return self._spill() if old else None
 
     def moved(self) -> None:
         """The records that `next_to_move` named have been appended again."""
-        if self._move is not None:
-            run, run.moved_to = self._move[0], self._move[1]
-            self._move = None
-
-    def _has_old(self, run: Run) -> bool:
-        return run.remaining > 0 and run.oldest < self._moving_below and run.moved_to < run.count
-
-
-@attrs.frozen
-class SaveJob:
-    """One saving: call `run` in a thread, then hand it to `finish_save`, or to `take_back` if it failed."""
-
-    manifest: TimerManifest
-    runs: list[Run]
-    obsolete: list[str]
-    _disk: Disk
-    _directory: str
-    _file: JsonFile
-
-    @property
-    def log_end(self) -> int:
-        """The log has to be flushed up to here before `run`: else it would tell of what may be lost."""
-        return self.manifest.log_end
-
-    def run(self) -> None:
-        """Waits for the device; touches no state of the index. StoreError leaves the state saved before."""
-        for run in self.runs:
-            run.write()
-        if self.runs:
-            self._disk.sync_directory(self._directory)
-        self._file.save(self.manifest.to_json())
-        for path in self.obsolete:
-            self._disk.remove(path)
+        self._moving.moved()
