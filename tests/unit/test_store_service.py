@@ -10,8 +10,9 @@ from unittest import mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker import store_service
-from rocketmq_tx.broker.store_service import INDEX_BITE_S, INDEX_LATER_S, StoreService
+from rocketmq_tx.broker import derived_tending
+from rocketmq_tx.broker.derived_tending import INDEX_BITE_S, INDEX_LATER_S
+from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.values import FlushDiskType
@@ -168,7 +169,7 @@ class Tending(SynchronousTestCase):
     def test_a_checkpoint_has_all_bites_entered_before_it_one_a_turn(self) -> None:
         self.start_again(bites=3)
         self.store.derived.unclaimed_bytes = MUCH_BYTES
-        self.patch(store_service, "INDEX_BITE_S", 100.0)
+        self.patch(derived_tending, "INDEX_BITE_S", 100.0)
         self.clock.pump([1.0, 0.0, 0.0, 0.0])
         wanted = ["bite", "bite", "bite", "begin checkpoint"]
         self.assertEqual([what for what in self.store.done if what in wanted], wanted)
