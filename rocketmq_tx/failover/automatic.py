@@ -18,18 +18,15 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from rocketmq_tx.errors import CoordinationError, RocketMQError, StateChanged
+from rocketmq_tx.errors import CoordinationError, StateChanged
 from rocketmq_tx.failover.cluster_state import ClusterState, Reading
 from rocketmq_tx.failover.coordinator import ICoordinator
 from rocketmq_tx.failover.election import Claim, Follow, LeadOn, Myself, Session, Wait, decide
 from rocketmq_tx.failover.epochs import EpochHistory
 from rocketmq_tx.failover.replicas import InSyncReplicas
+from rocketmq_tx.failover.rounds import Rounds
 from rocketmq_tx.runtime.periodic import Periodic
 
-AGAIN_S = 0.25
-"""After a round that could not do what it wanted, whatever is heard meanwhile."""
-LONG_AGAIN_S = 3.0
-"""After one in which this broker could not take its role: a port that is taken, a disk that is full."""
 LOOK_S = 1.0
 """How often is looked whether a member lags, or has caught up."""
 LAST_WAIT_S = 1.0
@@ -102,16 +99,11 @@ class AutomaticFailover(Service):
         self._roles = roles
         self._replicas = replicas
         self._gate = gate
-        self._reactor = reactor
         self._leading: int | None = None
         self._following: tuple[int, str] | None = None
         self._reading: Reading | None = None
-        self._round: Deferred[Any] | None = None
-        self._again = False
-        self._retry: Any = None
-        self._last_problem: str | None = None
+        self._rounds = Rounds(self._look, reactor)
         self._stopping = False
-        self._pause_s = AGAIN_S
         self._periodic = [
             Periodic(reactor, LOOK_S, replicas.look, "look at the members in sync"),
             Periodic(reactor, SAFETY_S, self.changed, "look at the agreed state"),
@@ -130,6 +122,7 @@ class AutomaticFailover(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._stopping = True
+        self._rounds.end()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -138,15 +131,11 @@ class AutomaticFailover(Service):
             stopped: Any = periodic.stopService()
             if stopped is not None:
                 await stopped
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
         self._gate.refuse(CAUSE, "This broker is stopping.")
         if self._leading is not None:
             await self._replicas.caught_up(LAST_WAIT_S)
             self._resign()
-        if self._round is not None:
-            self._round.cancel()
+        self._rounds.cancel()
         await self._coordinator.close()
 
     def role_changed(self) -> None:
@@ -168,43 +157,7 @@ class AutomaticFailover(Service):
         if not self.running:
             return
         self.set_gate()
-        if self._round is not None or self._retry is not None:
-            self._again = True
-            return
-        self._again = False
-        self._round = Deferred.fromCoroutine(self._look())
-        self._round.addErrback(self._failed)
-        self._round.addCallback(self._looked)
-
-    def _looked(self, is_well: bool | None) -> None:
-        self._round = None
-        if not self.running:
-            return
-        if not is_well:
-            self._retry = self._reactor.callLater(self._pause_s, self._try_again)
-            self._pause_s = AGAIN_S
-        elif self._again:
-            self._reactor.callLater(0, self.changed)
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self.changed()
-
-    def _failed(self, failure: Any) -> bool:
-        if not self.running:
-            return True
-        if not failure.check(CoordinationError):
-            self._pause_s = LONG_AGAIN_S
-        if failure.check(RocketMQError):
-            self._say(str(failure.value))
-        else:
-            self.log.failure("automatic fail-over", failure)
-        return False
-
-    def _say(self, sentence: str) -> None:
-        if sentence != self._last_problem:
-            self.log.warn("automatic fail-over: {sentence}", sentence=sentence)
-        self._last_problem = sentence
+        self._rounds.ask()
 
     # -- whether messages are taken --------------------------------------------------------------------------
 
@@ -226,6 +179,7 @@ class AutomaticFailover(Service):
 
     async def _look(self) -> bool:
         """False when it has to be repeated soon."""
+        self.set_gate()
         coordinator = self._coordinator
         if coordinator.session is not Session.CONNECTED:
             return True
@@ -253,10 +207,10 @@ class AutomaticFailover(Service):
             return await self._agree(reading)
         if isinstance(decision, Follow):
             await self._follow(decision.epoch, decision.address)
-            self._last_problem = None
+            self._rounds.all_is_well()
             return self._following is not None
         assert isinstance(decision, Wait)
-        self._say(decision.reason)
+        self._rounds.say(decision.reason)
         return False
 
     async def _step_down_if_deposed(self, state: ClusterState | None) -> None:
@@ -308,8 +262,8 @@ class AutomaticFailover(Service):
             return True
         self._leading = state.epoch
         self._replicas.lead(state.epoch)
-        self._last_problem = None
-        self._again = True  # says that the epoch is on this broker's disk
+        self._rounds.all_is_well()
+        self._rounds.ask()  # which says that the epoch is on this broker's disk
         return True
 
     async def _agree(self, reading: Reading) -> bool:
@@ -319,7 +273,7 @@ class AutomaticFailover(Service):
         members = self._replicas.proposal()
         if members is None:
             if state.in_sync == self._replicas.in_sync and state.proven_by == epoch:
-                self._last_problem = None
+                self._rounds.all_is_well()
                 return True
             members = self._replicas.in_sync
         self._replicas.proposed(members)
