@@ -17,6 +17,7 @@ from collections.abc import Callable
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.disk import DiskFile, Lock, Space, disk_error
 
+_PAGE_BYTES = 4096
 Operation = Callable[[bytearray], None]
 
 
@@ -285,7 +286,12 @@ class _MemoryFile:
         buffer[:] = data
 
     def data_from(self, offset: int) -> int | None:
-        return offset if self._node.content[offset:].strip(b"\0") else None
+        """As a file system of pages would: those without a byte that is set are holes."""
+        rest = self._node.content[offset:]
+        if not (filled := rest.lstrip(b"\0")):
+            return None
+        at = offset + len(rest) - len(filled)
+        return max(offset, at - at % _PAGE_BYTES)
 
     def truncate(self, size: int) -> None:
         def resize(content: bytearray) -> None:

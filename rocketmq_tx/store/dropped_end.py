@@ -12,11 +12,10 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import BLANK_MAGIC, MESSAGE_MAGIC
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.disk import Disk
+from rocketmq_tx.store.records import ZEROS_AT_END
 from rocketmq_tx.store.tail_cut import keep_stretch
 
-_PIECE_BYTES = 1 << 20
-_ZEROS_AT_END = 2
-"""A whole record ends with so many zeros at most: the length of properties that it has none of."""
+_PIECE_BYTES = 64 << 10
 _SIZE_AND_MAGIC = struct.Struct(">II")
 
 
@@ -28,7 +27,7 @@ def keep_dropped(disk: Disk, log: CommitLog, directory: str, end: int) -> str | 
     data_end = _data_end(log, end)
     if data_end is None or _is_torn(log, end, data_end):
         return None
-    kept_to = min(data_end + _ZEROS_AT_END, log.segments.end_of(data_end - 1))
+    kept_to = min(data_end + ZEROS_AT_END, log.segments.end_of(data_end - 1))
     try:
         return keep_stretch(disk, log, f"{directory}/behind-{end}.log", end, kept_to)
     except StoreError as error:
@@ -61,4 +60,4 @@ def _is_torn(log: CommitLog, end: int, data_end: int) -> bool:
     size, magic = _SIZE_AND_MAGIC.unpack(log.read(end, _SIZE_AND_MAGIC.size))
     if magic not in (MESSAGE_MAGIC, BLANK_MAGIC) or end + size > segment_end:
         return False
-    return data_end < int(end + size - _ZEROS_AT_END)
+    return data_end < int(end + size - ZEROS_AT_END)

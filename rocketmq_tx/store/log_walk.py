@@ -8,10 +8,11 @@ from typing import NamedTuple
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.plain_records import PlainRecords
-from rocketmq_tx.store.records import Verdict, examine, facts
+from rocketmq_tx.store.records import ZEROS_AT_END, Verdict, examine, facts
 
 _CHUNK_BYTES = 1 << 20
 _RESYNC_BYTES = 8 << 20
+_PIECE_BYTES = 64 << 10
 _MAGIC = MESSAGE_MAGIC.to_bytes(4, "big")
 
 
@@ -115,7 +116,7 @@ def record_behind(log: CommitLog, end: int) -> int | None:
 def _next_whole(log: CommitLog, position: int, not_before_ms: int) -> int | None:
     """Where the next whole record begins: within some megabytes, or at the start of the next segment."""
     segment_end = log.segments.end_of(position)
-    data = log.read(position, min(_RESYNC_BYTES, segment_end - position))
+    data = log.read(position, _filled_bytes(log, position, min(_RESYNC_BYTES, segment_end - position)))
     found = data.find(_MAGIC, 5)
     while found >= 0:
         if _is_whole(data, found - 4, position + found - 4, not_before_ms):
@@ -126,6 +127,15 @@ def _next_whole(log: CommitLog, position: int, not_before_ms: int) -> int | None
         if _is_whole(data, 0, segment_end, not_before_ms):
             return segment_end
     return None
+
+
+def _filled_bytes(log: CommitLog, position: int, length: int) -> int:
+    """So many of those bytes are worth reading: what is left is a hole, as at the end of most logs."""
+    file, at = log.segments.file(position), position % log.segment_size
+    end, filled_to = at + length, at
+    while (place := file.data_from(filled_to)) is not None and place < end:
+        filled_to = place + _PIECE_BYTES
+    return min(filled_to + ZEROS_AT_END, end) - at
 
 
 def _is_whole(data: bytes, at: int, offset: int, not_before_ms: int) -> bool:

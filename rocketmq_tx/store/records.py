@@ -26,6 +26,8 @@ HEADS = {
 }
 TAIL_BYTES = 3  # the lengths of topic (1) and properties (2)
 SHORTEST_RECORD = HEADS[8, 8].size + TAIL_BYTES + 1
+ZEROS_AT_END = 2
+"""A whole record ends with so many zeros at most: the length of properties that it has none of."""
 
 _FIXED = struct.Struct(">IIIi4xqqi")  # total size .. sys flag
 _AFTER_BORN_HOST = {length: struct.Struct(f">q{length}xiqi") for length in (8, 20)}

@@ -21,6 +21,7 @@ from rocketmq_tx.store.repair import plan_repair
 from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles
 from rocketmq_tx.store.verify import verify
+from tests import memory_disk
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, small_config
 
@@ -354,6 +355,40 @@ class LogTests(RecoveryCase):
         self.assertEqual(len(report.records_withheld), 1)
         offset = store.entry_at("T", 0, 99)
         assert offset is not None
+
+    def test_a_record_is_found_behind_damage_and_a_hole_wherever_it_stands(self) -> None:
+        """A start reads on behind a gap, but for what was never written."""
+        self.patch(log_walk, "_PIECE_BYTES", 4096)
+        big = {"mapped_file_size_commit_log": 1 << 20}
+        store = self.filled(3, **big)
+        placed = store.append_all([message("T", 0, b"3 ", unique="U3"), message("U", 0, b"")], NOW + 3)
+        image = self.disk.after_kill()
+        content = image.content(segment(0))
+        for (at, size, _), pages, more in itertools.product(placed, (12, 40, 200), range(3)):
+            # The record ends with a page, or its last bytes are in the next: zeros, without properties.
+            end = (pages << 12) + more
+            moved = bytearray(content[at : at + size])
+            moved[28:36] = (end - size).to_bytes(8, "big")
+            head = content[: placed[0].commit_log_offset] + b"?" * 100
+            whole = head.ljust(end - size, b"\0") + bytes(moved)
+            disk = image.after_kill()
+            disk.put(segment(0), whole.ljust(1 << 20, b"\0"))
+            _, report = self.open(disk, **big)
+            self.assertEqual((report.log_end_offset, report.records_walked), (end, 4))
+
+    def test_the_hole_behind_the_last_record_is_not_read(self) -> None:
+        self.filled(20, mapped_file_size_commit_log=32 << 20)
+        read = []
+        pread = memory_disk._MemoryFile.pread
+
+        def counted(file: memory_disk._MemoryFile, length: int, offset: int) -> bytes:
+            read.append(length if LOG in file.path else 0)
+            return pread(file, length, offset)
+
+        self.patch(memory_disk._MemoryFile, "pread", counted)
+        store, _ = self.open(self.disk.after_kill(), mapped_file_size_commit_log=32 << 20)
+        self.assertEqual(self.numbers(store), list(range(20)))
+        self.assertLess(sum(read), 3 << 20)
 
     def test_old_records_behind_an_end_that_apache_cut_stay_cut(self) -> None:
         """Apache leaves the bytes; a record of before that stands there is older than the last one."""
