@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from rocketmq_tx.broker.missing_topics import missing_topics
 from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.broker.own_role import OwnRole
 from rocketmq_tx.broker.registration import Registration
 from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.role_change import RoleChange
@@ -71,13 +72,13 @@ class FailoverSide:
         self._identity = identity
         self._caller = caller
         self._word: BrokerState | None = None
+        self._own_role = OwnRole(settings, EpochFile(file), identity)
         self.roles = RoleChange(
+            self._own_role,
             settings,
             store,
             flushes,
-            EpochFile(file),
             replication,
-            identity,
             told_of_roles,
             registration.register_all,
             lambda address: ask_state(caller, address),
@@ -123,7 +124,7 @@ class FailoverSide:
 
     def before_all(self) -> list[IService]:
         """Started first: from then on the settings say what this broker is."""
-        return [RoleAtStart(self.roles)]
+        return [RoleAtStart(self._own_role)]
 
     def before_clients(self) -> list[IService]:
         """Started before anybody can connect, when calls can be made."""
@@ -200,10 +201,10 @@ class FailoverSide:
 class RoleAtStart(Service):
     """The first part of a broker that starts."""
 
-    def __init__(self, roles: RoleChange) -> None:
+    def __init__(self, own: OwnRole) -> None:
         self.setName("role")
-        self._roles = roles
+        self._own = own
 
     def startService(self) -> None:
         super().startService()
-        self._roles.load()
+        self._own.load()

@@ -11,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from rocketmq_tx.broker.own_role import OwnRole
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import RemotingError, RequestRefused, RocketMQError, StoreError
-from rocketmq_tx.failover.epoch_file import EpochFile, Standing
+from rocketmq_tx.failover.epoch_file import Standing
 from rocketmq_tx.failover.epochs import EpochHistory
 from rocketmq_tx.failover.state import BrokerState
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.names import MASTER_ID
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.registration_frames import BrokerIdentity
     from rocketmq_tx.store.message_store import MessageStore
 
 FLUSH_TIMEOUT_S = 30.0
@@ -55,7 +54,7 @@ class Flushes(Protocol):
 
 
 class RoleChange:
-    """`standing` is what this broker is now. `observers` are called after each change of role or epoch.
+    """`own` is what this broker is. `observers` are called after each change of role or epoch.
 
     `told` are the parts that look at `broker_role` of the settings when they are told that it is another;
     `register` registers at all NameServers; `ask` asks another broker for its state;
@@ -67,34 +66,39 @@ class RoleChange:
 
     def __init__(
         self,
+        own: OwnRole,
         settings: BrokerSettings,
         store: MessageStore,
         flushes: Flushes,
-        file: EpochFile,
         link: Link,
-        identity: BrokerIdentity,
         told: list[Callable[[], object]],
         register: Callable[[], object],
         ask: Callable[[str], Coroutine[Any, Any, BrokerState | None]],
         log_at_rest: Callable[[], Deferred[None]],
         before_leading: Callable[[], object],
     ) -> None:
+        self._own = own
         self._settings = settings
         self._store = store
         self._flushes = flushes
-        self._file = file
         self._link = link
-        self._identity = identity
         self._told = told
         self._register = register
         self._ask = ask
         self._log_at_rest = log_at_rest
         self._before_leading = before_leading
         self._one_at_a_time = DeferredLock()
-        self.standing = self._configured()
-        self.is_used = False
-        """Whether fail-over was ever used here: then there is a file."""
         self.observers: list[Callable[[], object]] = []
+
+    @property
+    def standing(self) -> Standing:
+        """What this broker is now."""
+        return self._own.standing
+
+    @property
+    def is_used(self) -> bool:
+        """Whether fail-over was ever used here."""
+        return self._own.is_used
 
     @property
     def is_master(self) -> bool:
@@ -108,37 +112,6 @@ class RoleChange:
     def knows_master(self) -> bool:
         """Whether a slave has been told by its master where that one replicates."""
         return self._link.knows_master
-
-    # -- the start ------------------------------------------------------------------------------------------
-
-    def load(self) -> None:
-        """Before anything else starts: what the file says wins over the configuration. StoreDamaged."""
-        configured = self.standing = self._configured()
-        kept = self._file.load()
-        if kept is None:
-            return
-        if configured.broker_role.is_master:
-            kept = attrs.evolve(kept, master_role=configured.master_role)
-        role = kept.master_role if kept.broker_role.is_master else BrokerRole.SLAVE
-        self.standing = attrs.evolve(kept, broker_role=role)
-        self.is_used = True
-        if (role, kept.broker_id) != (configured.broker_role, configured.broker_id):
-            self._log.info(
-                "this broker is what its last promotion has made it, not what is configured:"
-                " brokerRole={role} brokerId={broker_id} epoch={epoch}"
-                " configured={configured}/{configured_id}",
-                role=role.value,
-                broker_id=kept.broker_id,
-                epoch=kept.history.number,
-                configured=configured.broker_role.value,
-                configured_id=configured.broker_id,
-            )
-        self._take_role()
-
-    def _configured(self) -> Standing:
-        role = self._settings.store.broker_role
-        master_role = role if role.is_master else BrokerRole.ASYNC_MASTER
-        return Standing(role, self._settings.broker.broker_id, master_role)
 
     # -- the link -------------------------------------------------------------------------------------------
 
@@ -180,8 +153,8 @@ class RoleChange:
 
     def adopt(self, history: EpochHistory, master_role: BrokerRole) -> None:
         """A slave takes over its master's epochs, before it takes bytes of the newest. StoreError."""
-        self._stand(history=history, master_role=master_role)
-        self._take_role()
+        self._own.stand(history=history, master_role=master_role)
+        self._own.apply()
         self._tell_observers()
 
     def note_handing_over(self, address: str | None) -> None:
@@ -190,11 +163,11 @@ class RoleChange:
         None: that one has not taken over, or this broker is none any more.
         """
         if address != self.standing.handing_over_to:
-            self._stand(handing_over_to=address)
+            self._own.stand(handing_over_to=address)
 
     def note_master_role(self, master_role: BrokerRole) -> None:
         """A slave's master says which kind of master it is; in memory only."""
-        self.standing = attrs.evolve(self.standing, master_role=master_role)
+        self._own.assume(master_role=master_role)
 
     def begin_epoch(self, epoch: int) -> Deferred[None]:
         """Has this master be the master of a newer epoch. Fails with RequestRefused or StoreError."""
@@ -209,9 +182,9 @@ class RoleChange:
         end = self._store.written_to
         if end:
             await self._flushes.durable(end, FLUSH_TIMEOUT_S)
-        self._stand(history=before.history.begun(epoch, end, MASTER_ID))
+        self._own.stand(history=before.history.begun(epoch, end, MASTER_ID))
         self._log.info("master of a new epoch: epoch={epoch} from={offset}", epoch=epoch, offset=end)
-        self._take_role()
+        self._own.apply()
         self._tell_all()
 
     async def _promote(self, epoch: int) -> None:
@@ -229,7 +202,7 @@ class RoleChange:
                 await self._flushes.durable(end, FLUSH_TIMEOUT_S)
             await self._link.listen()
             self._before_leading()
-            self._stand(
+            self._own.stand(
                 broker_role=before.master_role,
                 broker_id=MASTER_ID,
                 history=before.history.begun(epoch, end, before.broker_id),
@@ -246,7 +219,7 @@ class RoleChange:
             offset=end,
             broker_id=before.broker_id,
         )
-        self._take_role()
+        self._own.apply()
         self._tell_all()
 
     async def _demote(self, master_address: str, epoch: int, broker_id: int | None) -> None:
@@ -282,12 +255,12 @@ class RoleChange:
             "handing_over_to": None,
         }
         try:
-            self._stand(**slave)
+            self._own.stand(**slave)
         except StoreError as error:
             # A start before this can be written begins as a master, and finds the newer one again.
             self._log.error("that this broker is a slave cannot be written: {error}", error=error)
-            self.standing = attrs.evolve(self.standing, **slave)
-        self._take_role()
+            self._own.assume(**slave)
+        self._own.apply()
 
     async def _state_of(self, address: str) -> BrokerState | None:
         try:
@@ -298,19 +271,6 @@ class RoleChange:
     def _in_turn(self, change: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> Deferred[None]:
         turn: Deferred[None] = self._one_at_a_time.run(lambda: Deferred.fromCoroutine(change(*arguments)))
         return turn
-
-    def _stand(self, **changes: Any) -> None:
-        """On the device, then in memory."""
-        standing = attrs.evolve(self.standing, **changes)
-        self._file.save(standing)
-        self.standing = standing
-        self.is_used = True
-
-    def _take_role(self) -> None:
-        standing = self.standing
-        self._settings.store.broker_role = standing.broker_role
-        self._settings.broker.broker_id = standing.broker_id
-        self._identity.epoch = standing.history.number
 
     def _tell_all(self) -> None:
         for tell in self._told:
