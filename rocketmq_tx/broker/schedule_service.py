@@ -2,13 +2,7 @@
 
 Each level is a queue, and its messages become due in the order in which they wait. So of each level only
 the first is watched, by one timer; whoever appends to an idle level wakes it. A pass over a level delivers a
-bounded batch by one append, and passes take turns with everything else that the reactor has to do:
-
-    idle --message comes--> ready --pass--> idle: nothing waits
-                              ^  +--------> waiting: until the first is due (timer)
-                              |  +--------> reading: what is not in memory (thread)
-                              |  +--------> resting: after a failure (timer)
-                              +---- each of them, when it is over
+bounded batch by one append, and levels take turns (`level_turns`, which draws their states).
 
 A message counts as delivered when it is in the log again; a flush or a slave that is late is no reason to
 deliver it twice. Facts: `spec/schedule.yaml` (delay).
@@ -16,19 +10,17 @@ deliver it twice. Facts: `spec/schedule.yaml` (delay).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rocketmq_tx.broker import delay_rules
 from rocketmq_tx.broker.delay_delivery import ColdRecords, DelayDelivery
-from rocketmq_tx.broker.delay_rules import ClockSteps
+from rocketmq_tx.broker.level_turns import Level, LevelTurns
 from rocketmq_tx.broker.warm_reads import COLD_READS_MAX
 from rocketmq_tx.errors import FlushTimeout, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
@@ -36,7 +28,7 @@ from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.rarely import Rarely
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from rocketmq_tx.broker.appending import Appending
@@ -51,30 +43,11 @@ PASS_MESSAGES = 128
 """A pass takes 2 ms with so many small messages: nobody else waits longer for that."""
 PAUSE_S = 0.005
 """Between two passes of a level that is up to date: messages due one by one are delivered in batches."""
-REST_S = 0.25
-"""After a refused append or a failed read."""
 READ_ATTEMPTS = 4
 """A record that cannot be read so often is passed over, or it would hold up all those behind it."""
-LONGEST_WAIT_S = 3600.0
 SAME_LINE_S = 60.0
 _ROUNDING_MS = 0.01
 """Sums of seconds differ in their last digits."""
-
-
-@attrs.define(eq=False)
-class Level:
-    """One delay level on its way through the states above."""
-
-    number: int
-    queue_id: int
-    steps: ClockSteps = attrs.Factory(ClockSteps)
-    seen_to: int = 0
-    """Entries before this offset are known to `steps`."""
-    timer: IDelayedCall | None = None
-    busy: bool = False
-    """Ready or reading; with a timer it waits or rests, with neither it is idle."""
-    cold_reads: int = 0
-    failures: int = 0
 
 
 class ScheduleService(Service):
@@ -108,10 +81,9 @@ class ScheduleService(Service):
         self._reactor = reactor
         self._now_ms = now_ms
         self._levels: list[Level] = []
-        self._ready: deque[Level] = deque()
-        self._turn: IDelayedCall | None = None
         self._base_ms = 0.0
         self._rarely = Rarely(reactor, SAME_LINE_S)
+        self._turns = LevelTurns(self._pass, reactor, self._rarely)
         self._saving = Periodic(
             reactor,
             lambda: config.flush_delay_offset_interval / 1000,
@@ -177,7 +149,7 @@ class ScheduleService(Service):
             level.seen_to = self._offsets(level)[1]
             self._levels.append(level)
             self._arrivals.watch(SCHEDULE_TOPIC, level.queue_id, partial(self._arrived, level))
-            self._make_ready(level)
+            self._turns.make_ready(level)
 
     def _end(self) -> None:
         for level in self._levels:
@@ -185,10 +157,7 @@ class ScheduleService(Service):
                 level.timer.cancel()
             self._arrivals.unwatch(SCHEDULE_TOPIC, level.queue_id)
         self._levels = []
-        self._ready.clear()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        self._turns.end()
 
     def figures(self) -> dict[str, str]:
         """By Apache's names: how far each level is delivered, and where its queue ends."""
@@ -203,33 +172,7 @@ class ScheduleService(Service):
     def _arrived(self, level: Level) -> None:
         level.steps.stored_from(level.seen_to, self._now_ms() - self._steady_ms())
         level.seen_to = self._offsets(level)[1]
-        if level.timer is None and not level.busy:
-            self._make_ready(level)
-
-    def _make_ready(self, level: Level) -> None:
-        level.timer = None
-        level.busy = True
-        self._ready.append(level)
-        if self._turn is None:
-            self._turn = self._reactor.callLater(0, self._take_turn)
-
-    def _wait(self, level: Level, seconds: float) -> None:
-        level.busy = False
-        level.timer = self._reactor.callLater(min(seconds, LONGEST_WAIT_S), self._make_ready, level)
-
-    def _take_turn(self) -> None:
-        """One pass of one level, then everybody else's turn."""
-        self._turn = None
-        level = self._ready.popleft()
-        try:
-            self._pass(level)
-        except Exception:  # noqa: BLE001  a mistake in one level must stop neither it for good nor the others
-            if self._rarely.due(("mistake", level.number)) is not None:
-                self._log.failure("delivering delayed messages of level {number} failed", number=level.number)
-            if level.timer is None:
-                self._wait(level, REST_S)
-        if self._ready and self._turn is None:
-            self._turn = self._reactor.callLater(0, self._take_turn)
+        self._turns.wake(level)
 
     # -- a pass --------------------------------------------------------------------------------------------
 
@@ -252,12 +195,12 @@ class ScheduleService(Service):
                 return
             level.steps.delivered_to(offset + delivered)
             if delivered < decided.messages:
-                self._make_ready(level)
+                self._turns.make_ready(level)
                 return
         if decided.wait_ms is not None:
-            self._wait(level, max(decided.wait_ms / 1000, PAUSE_S if decided.messages else 0.0))
+            self._turns.wait(level, max(decided.wait_ms / 1000, PAUSE_S if decided.messages else 0.0))
         elif offset + len(entries) < self._offsets(level)[1]:
-            self._make_ready(level)
+            self._turns.make_ready(level)
         else:
             level.busy = False
 
@@ -292,13 +235,13 @@ class ScheduleService(Service):
     def _refused(self, level: Level, refusal: RequestRefused) -> None:
         if self._rarely.due("refused") is not None:
             self._log.warn("delayed messages wait: {reason}", reason=refusal.remark)
-        self._wait(level, REST_S)
+        self._turns.rest(level)
 
     def _is_given_up(self, level: Level, commit_log_offset: int, error: StoreError) -> bool:
         """Whether a record was tried often enough; else the level rests."""
         level.failures += 1
         if level.failures < READ_ATTEMPTS:
-            self._wait(level, REST_S)
+            self._turns.rest(level)
             return False
         self._log.error(
             "a delayed message is not delivered: commit_log_offset={offset} {error}",
@@ -312,7 +255,7 @@ class ScheduleService(Service):
         level.cold_reads += 1
         warming = self._reads.warm(cold)
         warming.addErrback(lambda failure: failure.trap(StoreError))
-        warming.addCallback(lambda _: self._make_ready(level) if level in self._levels else None)
+        warming.addCallback(lambda _: self._turns.make_ready(level) if level in self._levels else None)
 
     # -- small things --------------------------------------------------------------------------------------
 

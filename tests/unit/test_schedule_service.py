@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import delay_delivery, schedule_service
-from rocketmq_tx.broker.schedule_service import PASS_MESSAGES, READ_ATTEMPTS, REST_S
+from rocketmq_tx.broker.level_turns import REST_S
+from rocketmq_tx.broker.schedule_service import PASS_MESSAGES, READ_ATTEMPTS
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import FlushTimeout, StoreDamaged, StoreError
 from rocketmq_tx.protocol.codes import RequestCode
@@ -60,17 +62,17 @@ class InTime(ScheduleCase):
             passed = after_s
 
     def test_an_idle_broker_looks_at_nothing(self) -> None:
-        calls = self.broker.clock.getDelayedCalls()
-        names = {getattr(call.func, "__qualname__", "") for call in calls}
-        self.assertFalse([name for name in names if "Schedule" in name])
+        def waits() -> list[float]:
+            return [
+                round(call.getTime(), 3)
+                for call in self.broker.clock.getDelayedCalls()
+                if re.search("Schedule|LevelTurns", getattr(call.func, "__qualname__", ""))
+            ]
+
+        self.assertEqual(waits(), [])
         self.delay(b"later", level=3)
         self.broker.pass_time(0)
-        waits = [
-            round(call.getTime(), 3)
-            for call in self.broker.clock.getDelayedCalls()
-            if "Schedule" in getattr(call.func, "__qualname__", "")
-        ]
-        self.assertEqual(waits, [10.0])
+        self.assertEqual(waits(), [10.0])
 
     def test_a_message_goes_to_the_queue_that_it_was_sent_to(self) -> None:
         self.delay(b"two", queue_id=2)
