@@ -9,7 +9,7 @@ store written, checkpoint, closed. Each part gets what it needs here, and nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -47,9 +47,6 @@ from rocketmq_tx.runtime.settings_file import PropertiesFile
 from rocketmq_tx.runtime.threads import OwnThread, Runner, off_reactor
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.os_disk import platform_disk
-
-if TYPE_CHECKING:
-    pass
 
 VIP_PORT_OFFSET = -2
 STOP_TIMEOUT_S = 5.0
