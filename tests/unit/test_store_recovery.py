@@ -49,9 +49,14 @@ class RecoveryCase(SynchronousTestCase):
     def filled(self, count: int = 100, size: int = 2000, **changes: object) -> MessageStore:
         """A store of several segments, one message a millisecond."""
         store, _ = self.open(**changes)
-        for n in range(count):
-            store.append_all([message("T", 0, b"%d " % n + b"x" * size, unique=f"U{n}")], NOW + n)
+        self.fill(store, range(count), size)
         return store
+
+    def fill(self, store: MessageStore, numbers: range, size: int = 2000) -> None:
+        """A message for each number, of so many bytes, with a key."""
+        for number in numbers:
+            body = b"%d " % number + b"x" * size
+            store.append_all([message("T", 0, body, unique=f"U{number}")], NOW + number)
 
     def numbers(self, store: MessageStore) -> list[int]:
         found = []
@@ -88,20 +93,21 @@ class LogTests(RecoveryCase):
             cut, _ = self.open(self.disk.after_power_cut(random.Random(seed)))
             self.assertEqual(self.numbers(cut), list(range(100)))
 
+    def killed_80_messages_behind_a_checkpoint(self) -> MemoryDisk:
+        """Of 110 messages in all; a start leaves the keys of those 80 for later, in bites of 8."""
+        self.patch(catching_up, "BITE_KEYS", 8)
+        store = self.filled(30)
+        store.derived.save_checkpoint(NOW)
+        self.fill(store, range(30, 110))
+        return self.disk.after_kill()
+
     def missing_keys(self, store: MessageStore, count: int) -> list[int]:
         """Numbers of the messages that their unique key does not find, or finds twice."""
         found = [store.query_by_key("T", f"U{number}", 32, 0, LATER).offsets for number in range(count)]
         return [number for number, offsets in enumerate(found) if len(offsets) != 1]
 
     def test_keys_that_a_start_leaves_for_later_are_found_whenever_the_next_crash_comes(self) -> None:
-        self.patch(catching_up, "BITE_KEYS", 8)
-        store = self.filled(30)
-        store.derived.save_checkpoint(NOW)
-        for number in range(30, 110):
-            store.append_all(
-                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
-            )
-        killed, bites = self.disk.after_kill(), 0
+        killed, bites = self.killed_80_messages_behind_a_checkpoint(), 0
         while True:
             image = killed.after_kill()
             again, report = self.open(image)
@@ -122,15 +128,8 @@ class LogTests(RecoveryCase):
         self.assertGreater(bites, 3)
 
     def test_a_checkpoint_or_too_many_bites_or_too_many_keys_behind_them_wait_for_no_later(self) -> None:
-        self.patch(catching_up, "BITE_KEYS", 8)
         self.patch(catching_up, "_WRITTEN_OUT_EVERY", 20)
-        store = self.filled(30)
-        store.derived.save_checkpoint(NOW)
-        for number in range(30, 110):
-            store.append_all(
-                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
-            )
-        killed = self.disk.after_kill()
+        killed = self.killed_80_messages_behind_a_checkpoint()
         again, _ = self.open(killed.after_kill())
         again.derived.save_checkpoint(NOW)
         self.assertEqual((again.derived.is_index_behind, again._index.entry_count), (False, 110))
@@ -144,14 +143,7 @@ class LogTests(RecoveryCase):
         self.assertEqual(self.missing_keys(again, 110), [])
 
     def test_a_bite_that_finds_no_room_waits_for_it(self) -> None:
-        self.patch(catching_up, "BITE_KEYS", 8)
-        store = self.filled(30)
-        store.derived.save_checkpoint(NOW)
-        for number in range(30, 110):
-            store.append_all(
-                [message("T", 0, b"%d " % number + b"x" * 2000, unique=f"U{number}")], NOW + number
-            )
-        image = self.disk.after_kill()
+        image = self.killed_80_messages_behind_a_checkpoint()
         again, _ = self.open(image)
         again.derived.write_index_bite(NOW)
         image.fail("write", "/index/", errno.ENOSPC)
