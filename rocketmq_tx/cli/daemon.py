@@ -22,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rocketmq_tx.cli.foreground import stop_once
 from rocketmq_tx.cli.run_files import RunFile, run_folder
 from rocketmq_tx.errors import OperatorError, RocketMQError, StartError
 from rocketmq_tx.runtime.clocks import use_steady_clock
@@ -151,6 +152,7 @@ class Daemon(Service):
 def prepare_reactor(reactor: IReactorTime | IReactorCore) -> None:
     """To be called before anything is scheduled, and before the parts of a role are imported."""
     use_steady_clock(reactor)  # type: ignore[arg-type]
+    stop_once(reactor)
     # A start makes hardly any garbage, and collections walk over all that it makes: a tenth of a start,
     # and another tenth when the last one came before the first message.
     gc.disable()

@@ -33,6 +33,7 @@ def run_to_end(program: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> 
 
     reactor: Any = default_reactor
     use_steady_clock(reactor)
+    stop_once(reactor)
     warnings_only = FilteringLogObserver(
         text_observer(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)]
     )
@@ -63,12 +64,25 @@ def run_to_end(program: Callable[[Any], Coroutine[Deferred[Any], Any, int]]) -> 
 
     def over(_: object) -> None:
         ended.callback(None)
-        with suppress(ReactorNotRunning):  # it stops already, on Ctrl-C
-            reactor.stop()
+        reactor.stop()
 
     reactor.callWhenRunning(start)
     reactor.run()
     return exit_code
+
+
+def stop_once(reactor: Any) -> None:
+    """From now on stopping a reactor that stops already is nothing, as when Ctrl-C is pressed again.
+
+    Twisted's handlers of signals call `reactor.stop`, which then raises into the log.
+    """
+    stop = reactor.stop
+
+    def stop_if_running() -> None:
+        with suppress(ReactorNotRunning):
+            stop()
+
+    reactor.stop = stop_if_running
 
 
 async def slept(reactor: Any, seconds: float) -> bool:

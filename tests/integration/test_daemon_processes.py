@@ -40,6 +40,19 @@ sys.modules["rocketmq_tx.broker.service"] = module
 TWISTD = STAND_IN + "from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
 LAUNCHER = STAND_IN + "from rocketmq_tx.cli.mqbroker import main; sys.argv[0] = 'mqbroker'; main()"
 
+IMPATIENT = """
+import signal
+from rocketmq_tx.cli.foreground import run_to_end, slept
+
+async def program(reactor):
+    for _ in range(3):
+        signal.raise_signal(signal.SIGINT)
+    print(await slept(reactor, 60), flush=True)
+    return 0
+
+raise SystemExit(run_to_end(program))
+"""
+
 
 class DaemonProcessCase(ProcessCase):
     def setUp(self) -> None:
@@ -72,6 +85,10 @@ class LauncherProcessTests(DaemonProcessCase):
         broker.send(signal.SIGINT)
         self.assertEqual(await broker.ended, 130)
         self.assertIn("stopped in order", broker.out)
+
+    async def test_ctrl_c_pressed_three_times_ends_a_program_without_a_trace(self) -> None:
+        program = self.program(IMPATIENT)
+        self.assertEqual((await program.ended, program.out, program.err), (0, "False\n", ""))
 
     async def test_a_failing_start_is_one_sentence_and_exit_code_1(self) -> None:
         broker = self.program(LAUNCHER, STAND_IN="fails")

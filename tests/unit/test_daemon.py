@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +31,8 @@ class RecordingReactor(MemoryReactorClock):
     stops = 0
 
     def stop(self) -> None:
+        if self.stops:
+            raise ReactorNotRunning
         self.stops += 1
 
     def callWhenRunning(self, callable, *args, **kwargs):  # type: ignore[no-untyped-def]
@@ -147,6 +149,12 @@ class StartTests(DaemonCase):
         prepare_reactor(self.reactor)
         self.assertFalse(gc.isenabled())
         self.assertIs(self.reactor.seconds, time.monotonic)
+
+    def test_a_second_ctrl_c_while_it_stops_is_nothing(self) -> None:
+        prepare_reactor(self.reactor)
+        self.reactor.stop()
+        self.reactor.stop()
+        self.assertEqual(self.reactor.stops, 1)
 
     def test_garbage_is_collected_from_the_moment_on_in_which_the_role_is_ready(self) -> None:
         prepare_reactor(self.reactor)
