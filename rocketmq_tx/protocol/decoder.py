@@ -51,9 +51,11 @@ _PREFIX = Struct(">II")
 _LENGTH = Struct(">I")
 _LENGTH_SIZE = 4
 _JSON_BEGINS = b'{"code":'
-_SEND_BEGINS = b'{"code":310,'
-_PULL_BEGINS = b'{"code":11,'
-_BATCH_BEGINS = b'{"code":320,'
+_NOT_SCANNED = -_BEYOND_FRAMES
+_CODE_FROM = len(_JSON_BEGINS)
+_CODE_TO = _CODE_FROM + 4
+_SCANNED_CODES = {b"310,": SCANNED_SEND, b'11,"': SCANNED_PULL, b"320,": SCANNED_BATCH, b'37,"': SCANNED_END}
+"""What may be scanned, by the code of a JSON header and what follows it."""
 _FEW_BYTES = 1024  # less are too few sends to look for alike ones
 _SMALLEST_LENGTH = 4  # the word that tells how the header is written
 
@@ -99,12 +101,11 @@ class FrameDecoder:
                 return []
             data = b"".join((self._pending, data))
             self._pending.clear()
-        if data.startswith(_JSON_BEGINS, _PREFIX.size) and self._scanner is not None:
-            code, alone = self._scan_alone(self._scanner, data)
-            if alone is not None:
-                return [(code, [alone])]
         runs: list[Run] = []
         try:
+            alone = self._decode_alone(data) if data.startswith(_JSON_BEGINS, _PREFIX.size) else None
+            if alone is not None:
+                return [alone]
             position = self._decode_into(runs, data, _GATHERED)
             self._keep(data, position)
         except FrameError as error:
@@ -117,23 +118,28 @@ class FrameDecoder:
                 self._decode_into(runs, data, _NOTHING)
         return runs
 
-    def _scan_alone(self, scanner: SendScanner, data: bytes) -> tuple[int, Any]:
-        """What these bytes are when they are one frame, as they come from who waits for each answer.
-
-        Its code and item; the item is None for several frames, and for what is not scanned.
-        """
+    def _decode_alone(self, data: bytes) -> Run | None:
+        """What these bytes are when they are one frame, as they come from who waits for each answer."""
         length, word = _PREFIX.unpack_from(data)
-        start, end = _PREFIX.size, _LENGTH_SIZE + length
-        header_end = start + word
+        end = _LENGTH_SIZE + length
         if end != len(data) or length > self._longest_length:
-            return SCANNED_SEND, None
-        if header_end > end or word > LONGEST_SCANNED_HEADER:
-            return SCANNED_SEND, None
-        if data.startswith(_SEND_BEGINS, start):
-            return SCANNED_SEND, scanner.scan(data, start, header_end, end)
-        if data.startswith(_PULL_BEGINS, start):
-            return SCANNED_PULL, scan_pull(data, start, header_end, end)
-        return _scan_others(data, start, header_end, end)
+            return None
+        item: Any = None
+        code = _NOT_SCANNED
+        start = _PREFIX.size
+        header_end = start + word
+        if self._scanner is not None and header_end <= end and word <= LONGEST_SCANNED_HEADER:
+            code = _SCANNED_CODES.get(data[start + _CODE_FROM : start + _CODE_TO], _NOT_SCANNED)
+            if code == SCANNED_SEND:
+                item = self._scanner.scan(data, start, header_end, end)
+            elif code == SCANNED_PULL:
+                item = scan_pull(data, start, header_end, end)
+            elif code != _NOT_SCANNED:
+                item = _scan_other(code, data, start, header_end, end)
+        if item is None:
+            item = decode_frame_at(data, _LENGTH_SIZE, end)
+            code = RESPONSE_RUN if item.is_response else item.code
+        return code, [item]
 
     def _decode_into(self, runs: list[Run], data: bytes, gathers: frozenset[int]) -> int:
         """Appends the runs of all complete frames; where the first incomplete one begins."""
@@ -154,12 +160,14 @@ class FrameDecoder:
                 break
             header_start = position + _PREFIX.size
             item: Any = None
-            code = SCANNED_SEND
+            code = _NOT_SCANNED
             # The type byte of JSON is 0, so this also says that the header is JSON.
-            is_short = word <= LONGEST_SCANNED_HEADER and header_start + word <= end
-            if scanner is not None and is_short and data.startswith(_PULL_BEGINS, header_start):
-                code, item = SCANNED_PULL, scan_pull(data, header_start, header_start + word, end)
-            elif scanner is not None and is_short:
+            if scanner is not None and word <= LONGEST_SCANNED_HEADER and header_start + word <= end:
+                code_text = data[header_start + _CODE_FROM : header_start + _CODE_TO]
+                code = _SCANNED_CODES.get(code_text, _NOT_SCANNED)
+            if code == SCANNED_PULL:
+                item = scan_pull(data, header_start, header_start + word, end)
+            elif code == SCANNED_SEND and scanner is not None:
                 if alike_from <= position and _may_be_alike(data, position, end):
                     alike = scan_alike(scanner, data, position, header_start + word, end)
                     if alike is not None:
@@ -169,8 +177,8 @@ class FrameDecoder:
                         continue
                     alike_from = position + ALIKE_LEAST * (end - position)  # attempts cost something, too
                 item = scanner.scan(data, header_start, header_start + word, end)
-                if item is None:
-                    code, item = _scan_others(data, header_start, header_start + word, end)
+            elif code != _NOT_SCANNED:
+                item = _scan_other(code, data, header_start, header_start + word, end)
             if item is None:
                 item = decode_frame_at(data, position + _LENGTH_SIZE, end)
                 code = RESPONSE_RUN if item.is_response else item.code
@@ -213,11 +221,10 @@ def _put_alike(runs: list[Run], gathered: dict[int, list[Any]], alike: list[Any]
     gathered.pop(SCANNED_SEND, None)
 
 
-def _scan_others(data: bytes, header_start: int, header_end: int, end: int) -> tuple[int, Any]:
-    """What else is scanned: its code and item, which is None for whatever is to be parsed."""
-    if data.startswith(_BATCH_BEGINS, header_start):
-        return SCANNED_BATCH, scan_batch(data, header_start, header_end, end)
-    return SCANNED_END, scan_end(data, header_start, header_end, end)
+def _scan_other(code: int, data: bytes, header_start: int, header_end: int, end: int) -> Any:
+    """A batch, or the end of a transaction; None when it is to be parsed."""
+    scan = scan_batch if code == SCANNED_BATCH else scan_end
+    return scan(data, header_start, header_end, end)
 
 
 def _share_a_key(runs: list[Run]) -> bool:

@@ -26,12 +26,12 @@ from tests.unit.test_alike_broker import Connected
 from tests.unit.test_alike_sends import frame
 from tests.unit.test_append_alike import IPV6_HOST, LOG, files
 
-_scan_alone = FrameDecoder._scan_alone
+_decode_alone = FrameDecoder._decode_alone
 _alone = ScannedSends._alone
 
 
-def not_one_frame(decoder: FrameDecoder, scanner: SendScanner, data: bytes) -> tuple[int, Any]:
-    return SCANNED_SEND, None
+def not_one_frame(decoder: FrameDecoder, data: bytes) -> None:
+    """Stands for `_decode_alone`."""
 
 
 def several_frames() -> list[bytes]:
@@ -56,7 +56,7 @@ class Frames(SynchronousTestCase):
     def test_a_frame_alone_is_what_it_is_among_others(self) -> None:
         for number, data in enumerate(several_frames()):
             alone = FrameDecoder(scanner=SendScanner()).feed(data)
-            with mock.patch.object(FrameDecoder, "_scan_alone", not_one_frame):
+            with mock.patch.object(FrameDecoder, "_decode_alone", not_one_frame):
                 among_others = FrameDecoder(scanner=SendScanner()).feed(data)
             self.assertEqual(plain(alone), plain(among_others), number)
 
@@ -64,15 +64,18 @@ class Frames(SynchronousTestCase):
         codes = [FrameDecoder(scanner=SendScanner()).feed(data)[0][0] for data in several_frames()[:5]]
         self.assertEqual(codes, [SCANNED_SEND] * 3 + [SCANNED_PULL, SCANNED_BATCH])
 
-    @given(st.integers(0, 4), st.integers(0, 3000), st.integers(0, 255))
-    def test_a_damaged_frame_alone_is_what_it_is_among_others(self, which: int, at: int, byte: int) -> None:
+    @given(st.integers(0, 7), st.integers(0, 3000), st.integers(0, 255), st.booleans())
+    def test_a_damaged_frame_alone_is_what_it_is_among_others(
+        self, which: int, at: int, byte: int, scans: bool
+    ) -> None:
         damaged = bytearray(several_frames()[which])
         damaged[at % len(damaged)] = byte
         found = []
-        for way in (_scan_alone, not_one_frame):
-            with mock.patch.object(FrameDecoder, "_scan_alone", way):
+        for way in (_decode_alone, not_one_frame):
+            with mock.patch.object(FrameDecoder, "_decode_alone", way):
                 try:
-                    found.append(plain(FrameDecoder(scanner=SendScanner()).feed(bytes(damaged))))
+                    decoder = FrameDecoder(scanner=SendScanner() if scans else None)
+                    found.append([*plain(decoder.feed(bytes(damaged))), (decoder.pending_bytes, [])])
                 except FrameError as error:
                     found.append([(type(error).__name__, [str(error)])])
         self.assertEqual(found[0], found[1])
