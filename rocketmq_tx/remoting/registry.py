@@ -19,7 +19,7 @@ registry adapts the first form to the second, so there is one dispatch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 import attrs
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 Answer = Union[bytes, "Deferred[bytes]"]
 RunHandler = Callable[["Peer", list[Any]], list[Answer]]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _SERVES = "_rocketmq_serves"
 _SERVES_RUNS = "_rocketmq_serves_runs"
@@ -167,8 +168,31 @@ def _encoded_later(
     return reply.addCallback(encode).addErrback(failed)
 
 
-def _as_deferred(method: Callable[..., Any]) -> Callable[..., Deferred[Any]]:
-    def call(*arguments: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(method(*arguments))
+def _as_deferred(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T | Deferred[T]]:
+    """Calls a coroutine: most never wait, and what these return is there at once, without a Deferred."""
+
+    def call(*arguments: Any) -> T | Deferred[T]:
+        coroutine = method(*arguments)
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+        return Deferred.fromCoroutine(_rest(coroutine, awaited))
 
     return call
+
+
+def _rest(coroutine: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """A coroutine that has begun, from what it waits for now."""
+    while True:
+        try:
+            try:
+                result = yield awaited
+            except BaseException as error:  # noqa: BLE001  it is the coroutine's to catch
+                awaited = coroutine.throw(error)
+            else:
+                awaited = coroutine.send(result)
+        except StopIteration as ended:
+            end: T = ended.value
+            return end

@@ -26,6 +26,8 @@ BIG = RequestCode.GET_ALL_CONSUMER_OFFSET
 FAULTY = RequestCode.GET_ALL_DELAY_OFFSET
 RAW = RequestCode.HEART_BEAT
 COROUTINE = RequestCode.GET_BROKER_RUNTIME_INFO
+AT_ONCE = RequestCode.GET_NAMESRV_CONFIG
+STEPS = RequestCode.UNLOCK_BATCH_MQ
 SILENT = RequestCode.LOCK_BATCH_MQ
 
 
@@ -72,6 +74,25 @@ class Handlers:
     async def wait_first(self, peer, frame, header) -> Reply:
         self.slow.append(Deferred())
         return Reply(body=await self.slow[-1])
+
+    @serves(AT_ONCE)
+    async def wait_for_nothing(self, peer, frame, header) -> Reply:
+        if not frame.body:
+            raise RequestRefused(17, "nothing to say")
+        return Reply(body=frame.body)
+
+    @serves(STEPS)
+    async def wait_twice(self, peer, frame, header) -> Reply:
+        self.slow += [Deferred(), Deferred()]
+        heard = []
+        for slow in self.slow[-2:]:
+            try:
+                heard.append(await slow)
+            except BodyError as error:
+                heard.append(str(error).encode())
+        if b"end" in heard:
+            raise RequestRefused(17, "the end")
+        return Reply(body=b" ".join(heard))
 
     @serves_runs(RAW)
     def runs(self, peer, run: list[Frame]) -> list:
@@ -141,6 +162,28 @@ class ServingTests(WithHandlers):
         self.handlers.slow[0].callback(Reply(body=b"1"))
         self.wire.pump()
         self.assertEqual((self.successResultOf(first).body, self.successResultOf(second).body), (b"1", b"2"))
+        self.assertEqual((self.server.connections.awaited, self.server.connections.load.bytes), (0, 0))
+
+    def test_a_coroutine_that_never_waits_is_answered_like_any_other_handler(self) -> None:
+        requests = [Frame.request(AT_ONCE, body=body, opaque=7) for body in (b"x", b"", b"y")]
+        ((_, run),) = FrameDecoder().feed(b"".join(map(encode_frame, requests)))
+        answers = self.server.connections.registry.serve(self.server.peer, AT_ONCE, run)
+        frames = [FrameDecoder().feed(answer)[0][1][0] for answer in answers]  # no Deferred among them
+        found = [(frame.code, frame.remark, frame.body) for frame in frames]
+        self.assertEqual(found, [(0, None, b"x"), (17, "nothing to say", b""), (0, None, b"y")])
+
+    def test_a_coroutine_goes_on_after_each_wait_and_hears_what_failed(self) -> None:
+        answers = [self.call(STEPS) for _ in range(3)]
+        self.wire.pump()
+        for slow, end in zip(self.handlers.slow[::2], (b"1", BodyError("bad"), b"end"), strict=True):
+            slow.callback(end) if isinstance(end, bytes) else slow.errback(end)
+        self.wire.pump()
+        for slow in self.handlers.slow[1::2]:
+            slow.callback(b"2")
+        self.wire.pump()
+        found = [self.successResultOf(answer) for answer in answers]
+        self.assertEqual([answer.body for answer in found], [b"1 2", b"bad 2", b""])
+        self.assertEqual(found[2].remark, "the end")
         self.assertEqual((self.server.connections.awaited, self.server.connections.load.bytes), (0, 0))
 
     def test_a_handler_may_choose_to_answer_nothing(self) -> None:
