@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from hypothesis import given
-from hypothesis.strategies import integers, lists, sampled_from
+from hypothesis.strategies import booleans, integers, lists, sampled_from
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
@@ -205,17 +205,27 @@ class TimeTests(SynchronousTestCase):
     @given(
         gaps=lists(sampled_from((0, 0, 1, 3)), min_size=1, max_size=40),
         in_files=integers(0, 40),
+        near_bytes=sampled_from((0, 300, 1000, 9000)),
+        neighbours=booleans(),
+        may_block=booleans(),
     )
-    def test_what_is_kept_and_read_together_changes_nothing(self, gaps: list[int], in_files: int) -> None:
-        self.setUp()
+    def test_what_is_kept_and_read_together_changes_nothing(
+        self, gaps: list[int], in_files: int, near_bytes: int, neighbours: bool, may_block: bool
+    ) -> None:
         self.patch(time_search, "_KEPT_ENTRIES", 3)
-        self.patch(time_search, "_BLOCK_ENTRIES", 2)
+        self.patch(time_search, "_BLOCK_ENTRIES", 4)
+        self.patch(time_search, "_NEAR_BYTES", near_bytes)
+        self.setUp()
         times = list(accumulate(gaps, initial=1000))
-        self.send(*times[:in_files])
-        self.store.derived.write_all(NOW)
-        self.send(*times[in_files:])
+        for number, time in enumerate(times):
+            if number == in_files:
+                self.store.derived.write_all(NOW)
+            self.send(time)
+            if neighbours:
+                self.store.append_all([message("Other")], time)
         for time in [*range(999, times[-1] + 2)] * 2:
-            self.assertEqual(self.at(time), self.by_halving_alone(times, time), time)
+            found = self.store.offset_by_time("TopicTest", 0, time, may_block)
+            self.assertEqual(found, self.by_halving_alone(times, time), time)
 
     def by_halving_alone(self, times: Sequence[int], wanted: int, file_entries: int = 5) -> int:
         """As `spec/store.yaml` tells it, file by file and step by step."""
@@ -255,6 +265,34 @@ class TimeTests(SynchronousTestCase):
         self.store.derived.write_all(NOW)
         self.assertEqual([self.at(time) for time in range(1000, 1020)], list(range(20)))
         self.assertEqual(len(self.store._known_times), 3)
+
+    def test_what_is_not_in_memory_is_asked_for_with_its_surroundings(self) -> None:
+        self.send(*range(1000, 1003))
+        log = "/store/commitlog/" + "0" * 20
+        self.disk.cold.add(log)
+        with self.assertRaises(WouldBlock) as raised:
+            self.store.offset_by_time("TopicTest", 0, 1001, may_block=False)
+        found = raised.exception
+        self.assertEqual((found.path, found.offset, found.length), (log, 0, 64 << 10))
+        self.store.warm(found)
+        self.assertEqual(self.store.offset_by_time("TopicTest", 0, 1001, may_block=False), 1)
+
+    def test_an_unreadable_neighbour_does_not_keep_a_time_from_being_found(self) -> None:
+        self.send(*range(1000, 1004))
+        start = self.store.entry_at("TopicTest", 0, 1)
+        assert start is not None
+        file = self.store._log.segments.file(0)
+        reads: list[int] = []
+
+        def read(length: int, offset: int) -> bytes:
+            reads.append(length)
+            if length > 100:
+                raise StoreError("a bad sector between them")
+            return type(file).pread(file, length, offset)
+
+        self.patch(file, "pread", read)
+        self.assertEqual([self.at(time) for time in range(1000, 1004)], [0, 1, 2, 3])
+        self.assertGreater(max(reads), 100)
 
     def test_a_record_whose_time_cannot_be_read_ends_the_search(self) -> None:
         self.send(1000, 2000, 3000)
