@@ -107,10 +107,10 @@ class OneMachineTests(SynchronousTestCase):
     def test_two_masters_with_slaves_in_double_write(self) -> None:
         self.check(PROJECT / "conf" / "2m-2s-sync", ResponseCode.SLAVE_NOT_AVAILABLE)
 
-    def test_two_masters_with_slaves(self) -> None:
+    def test_the_files_of_two_masters_with_slaves_make_a_cluster(self) -> None:
         self.check(self.for_one_machine("2m-2s-async"))
 
-    def test_two_masters_without_slaves(self) -> None:
+    def test_the_files_of_two_masters_without_slaves_make_a_cluster(self) -> None:
         self.check(self.for_one_machine("2m-noslave"))
 
     def for_one_machine(self, mode: str) -> Path:

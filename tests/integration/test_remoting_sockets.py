@@ -111,7 +111,7 @@ class CallTests(Sockets):
         self.assertEqual(answer.body, b"by name")
 
     @inlineCallbacks
-    def test_ipv6(self):
+    def test_a_listener_on_an_ipv6_address_is_called_there(self):
         try:
             listener = yield self.listen(host="::1")
         except StartError as error:

@@ -97,7 +97,7 @@ class BothWays(SynchronousTestCase):
         if columns is not None:
             self.assertEqual(sum(counts), columns)
 
-    def test_sends_to_several_queues(self) -> None:
+    def test_sends_to_several_queues_leave_the_same(self) -> None:
         frames = [frame(number, 90 + number, queue_id=number * 7 % 4) for number in range(40)]
         self.both(lambda broker: [broker.read(frames), broker.read(frames)], 80)
 
@@ -119,7 +119,7 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 36 + 42)
 
-    def test_numbers_that_get_longer(self) -> None:
+    def test_numbers_that_get_longer_leave_the_same(self) -> None:
         frames = [frame(number, 100 + number) for number in range(64)]
         self.both(lambda broker: [broker.read(frames), broker.read(frames)], 128)
 
@@ -133,7 +133,7 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 20)
 
-    def test_waiting_for_the_disk(self) -> None:
+    def test_those_who_wait_for_the_disk_and_others_leave_the_same(self) -> None:
         waiting = [frame(number, 100 + number) for number in range(20)]
         others = [frame(number, 200 + number, tail="\\u0002WAIT\\u0001false") for number in range(20)]
         self.both(lambda broker: [broker.read(waiting), broker.read(others)], 40, flushDiskType="SYNC_FLUSH")
@@ -225,7 +225,9 @@ class BothWays(SynchronousTestCase):
         ),
         st.sampled_from(["ASYNC_FLUSH", "SYNC_FLUSH"]),
     )
-    def test_anything_mixed(self, groups: list[tuple[int, dict[str, Any]]], flush: str) -> None:
+    def test_anything_mixed_leaves_the_same(
+        self, groups: list[tuple[int, dict[str, Any]]], flush: str
+    ) -> None:
         frames = [
             frame(at * 16 + number, 100 + at * 16 + number, **how)
             for at, (count, how) in enumerate(groups)

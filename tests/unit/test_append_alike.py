@@ -151,13 +151,13 @@ class LeftToTheOtherWay(SynchronousTestCase):
         self.assert_left(alike(10, body_size=100))
         self.assertIsNotNone(self.store.append_alike(alike(2, body_size=100), NOW))
 
-    def test_topics_of_different_length(self) -> None:
+    def test_topics_of_different_length_are_left(self) -> None:
         self.assert_left(alike(3, [("TopicTest", 0), ("T", 0)], [0, 1, 0]))
 
-    def test_transactions(self) -> None:
+    def test_transactions_are_left(self) -> None:
         self.assert_left(alike(sys_flag=4))
 
-    def test_values_out_of_range(self) -> None:
+    def test_values_out_of_range_are_left(self) -> None:
         self.assert_left(alike(flag=2**31))
         self.assert_left(alike(after=bytes(40_000)))
 

@@ -100,7 +100,7 @@ class Runs(SynchronousTestCase):
         self.assertEqual(as_frames(runs), frames)
         self.assertEqual(decoder.pending_bytes, 0)
 
-    def test_byte_by_byte(self) -> None:
+    def test_what_comes_byte_by_byte_is_read_all_the_same(self) -> None:
         frames = mixed_frames()
         data = b"".join(map(encode_frame, frames))
         decoder = FrameDecoder()

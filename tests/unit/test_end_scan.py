@@ -95,7 +95,9 @@ class EndScannerAndParser(SynchronousTestCase):
     )
     @example(JAVA, JAVA.index('PG"'), 0, '\\","bname":"X')
     @example(JAVA, JAVA.index('"opaque"'), 0, '"opaque":1,')
-    def test_headers_with_anything_put_in_anywhere(self, text: str, at: int, cut: int, piece: str) -> None:
+    def test_headers_with_anything_put_in_anywhere_are_read_the_same(
+        self, text: str, at: int, cut: int, piece: str
+    ) -> None:
         self.assert_same((text[:at] + piece + text[at + cut :]).encode("utf-8", "replace"))
 
     def test_ends_as_java_writes_them_are_scanned(self) -> None:

@@ -85,7 +85,7 @@ class NameTests(BrokerCase):
         self.assertIn(answer.code, codes or (1,), name)
         self.assertEqual(self.state(), self.before, name)
 
-    def test_sends(self) -> None:
+    def test_a_send_to_what_is_no_name_is_refused(self) -> None:
         for hostile in HOSTILE:
             for topic in (hostile, names.RETRY_PREFIX + hostile, names.DLQ_PREFIX + hostile):
                 self.assertRefused(self.ask(send(topic)), topic)
@@ -109,18 +109,18 @@ class NameTests(BrokerCase):
             answer = self.request(RequestCode.HEART_BEAT, None, heartbeat(hostile).to_bytes())
             self.assertRefused(answer, hostile, 0)
 
-    def test_groups_made_by_request(self) -> None:
+    def test_a_group_by_what_is_no_name_is_not_made(self) -> None:
         for hostile in [*HOSTILE, "", " "]:
             body = SubscriptionGroupConfig(group_name=hostile).to_bytes()
             answer = self.request(RequestCode.UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, None, body)
             self.assertRefused(answer, hostile)
 
-    def test_pulls(self) -> None:
+    def test_a_pull_of_what_is_no_name_is_refused(self) -> None:
         for hostile in HOSTILE:
             self.assertRefused(self.ask(pull(topic=hostile)), hostile, 17)
             self.assertRefused(self.ask(pull(consumer_group=hostile, sys_flag=1 | 4)), hostile, 26)
 
-    def test_offsets(self) -> None:
+    def test_an_offset_of_what_is_no_name_is_not_kept(self) -> None:
         for hostile in HOSTILE:
             for topic, group in ((hostile, "good"), ("Faults", hostile)):
                 header = UpdateConsumerOffsetRequestHeader(

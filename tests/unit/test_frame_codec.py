@@ -282,7 +282,7 @@ class RequestsAndAnswers(SynchronousTestCase):
 
 
 class HashMapOrder(SynchronousTestCase):
-    def test_recorded_orders(self) -> None:
+    def test_fields_stand_in_the_order_that_was_recorded(self) -> None:
         for declared, recorded in (
             (
                 "msgId queueId queueOffset TRACE_ON MSG_REGION",
@@ -313,7 +313,7 @@ class HashMapOrder(SynchronousTestCase):
 
 
 class Versions(SynchronousTestCase):
-    def test_names_of_versions(self) -> None:
+    def test_versions_have_the_names_of_their_releases(self) -> None:
         for version, name in {
             0: "V3_0_0",
             28: "V3_0_7_SNAPSHOT",

@@ -89,13 +89,13 @@ class RecordedRequests(SynchronousTestCase):
         ]
         self.assertEqual(agreeing, [], "these agree now: take them from the list")
 
-    def test_errors_with_json_headers(self) -> None:
+    def test_errors_are_answered_as_recorded_with_json_headers(self) -> None:
         self.check("errors-broker.json", everything, LATER, BETTER)
 
-    def test_errors_with_binary_headers(self) -> None:
+    def test_errors_are_answered_as_recorded_with_binary_headers(self) -> None:
         self.check("errors-broker.rocketmq", everything, LATER, BETTER)
 
-    def test_extras_with_clients_connected(self) -> None:
+    def test_extras_are_answered_as_recorded_with_clients_connected(self) -> None:
         """The recording's broker had been in use, so only codes and remarks can agree."""
         self.check("extras-broker.json", codes_and_remarks, WITH_LIVE_CLIENTS)
 

@@ -121,7 +121,7 @@ class EncoderOutput(SynchronousTestCase):
                 head = decode_frame(base64.b64decode(line["fastEncodeHeader"])[4:])
                 self.assertEqual((head.code, head.ext_fields), (frame.code, frame.ext_fields))
 
-    def test_names_of_versions(self) -> None:
+    def test_versions_have_the_names_that_apache_gives_them(self) -> None:
         [versions] = [
             line["versions"] for line in golden.lines("client/remoting_frames.jsonl") if "versions" in line
         ]

@@ -121,7 +121,7 @@ class Refusals(SynchronousTestCase):
             else:
                 header.from_ext_fields(without(fields, key))
 
-    def test_sends(self) -> None:
+    def test_a_send_without_a_needed_field_is_refused_by_its_name(self) -> None:
         needed = "queueId sysFlag bornTimestamp flag"
         self.assert_needed(SendMessageRequestHeader, SEND, needed)
         fields = SendMessageRequestHeader.from_ext_fields(SEND)
@@ -130,7 +130,7 @@ class Refusals(SynchronousTestCase):
         )
         self.assert_needed(SendMessageRequestHeaderV2, letters.to_ext_fields(), "e f g h")
 
-    def test_pulls(self) -> None:
+    def test_a_pull_without_a_needed_field_is_refused_by_its_name(self) -> None:
         needed = "consumerGroup topic queueId queueOffset maxMsgNums sysFlag"
         self.assert_needed(PullMessageRequestHeader, PULL, needed)
 

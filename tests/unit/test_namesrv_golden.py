@@ -184,13 +184,13 @@ class RecordedRequests(SynchronousTestCase):
         [(_, [frame])] = FrameDecoder().feed(base64.b64decode(record["raw"]))
         return frame
 
-    def test_errors_with_json_headers(self) -> None:
+    def test_errors_are_answered_as_recorded_with_json_headers(self) -> None:
         self.replay_cases("frames/errors-namesrv.json.jsonl")
 
-    def test_errors_with_binary_headers(self) -> None:
+    def test_errors_are_answered_as_recorded_with_binary_headers(self) -> None:
         self.replay_cases("frames/errors-namesrv.rocketmq.jsonl")
 
-    def test_extras(self) -> None:
+    def test_extras_are_answered_as_recorded(self) -> None:
         self.replay_cases("frames/extras-namesrv.json.jsonl")
 
     def replay_connections(self, name: str) -> None:

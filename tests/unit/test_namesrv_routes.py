@@ -213,7 +213,7 @@ class PermissionAndListTests(SynchronousTestCase):
         self.assertIsNone(self.routes.route("a"))
         self.routes.delete_topic("a")
 
-    def test_lists(self) -> None:
+    def test_lists_name_topics_by_cluster_and_flag(self) -> None:
         self.assertEqual(sorted(self.routes.topics()), ["a", "both", "sub", "unit"])
         self.assertEqual(sorted(self.routes.topics_of_cluster("d")), ["a", "both", "sub"])
         self.assertEqual(self.routes.topics_of_cluster("unknown"), [])

@@ -115,7 +115,7 @@ class Checks(SynchronousTestCase):
         self.group.consume_enable = False
         self.assert_refused(16, "subscription group no permission, g", topic="none")
 
-    def test_a_missing_topic(self) -> None:
+    def test_a_missing_topic_is_refused_by_name(self) -> None:
         self.assert_refused(17, f"topic[none] not exist, apply first please! {FAQ_SUFFIX}", topic="none")
 
     def test_a_topic_that_must_not_be_read_comes_before_a_wrong_queue(self) -> None:
@@ -155,7 +155,7 @@ class Checks(SynchronousTestCase):
             expression_type="SQL92",
         )
 
-    def test_an_unknown_consumer(self) -> None:
+    def test_an_unknown_consumer_is_refused(self) -> None:
         self.online.clear()
         self.assert_refused(24, f"the consumer's group info not exist{FAQ_SUFFIX}")
 

@@ -88,7 +88,9 @@ class PullScannerAndParser(SynchronousTestCase):
     @example(PUSH, PUSH.index('Orders"'), 0, '","queueOffset":"5","x":"')
     @example(PUSH, PUSH.index('"opaque"'), 0, '"opaque":1,')
     @example(PUSH, PUSH.index("4711"), 4, "-1")
-    def test_headers_with_anything_put_in_anywhere(self, text: str, at: int, cut: int, piece: str) -> None:
+    def test_headers_with_anything_put_in_anywhere_are_read_the_same(
+        self, text: str, at: int, cut: int, piece: str
+    ) -> None:
         self.assert_same((text[:at] + piece + text[at + cut :]).encode("utf-8", "replace"))
 
     @given(st.integers(-(10**17), 10**17), st.integers(-(10**17), 10**17), st.integers(0, 2**31 - 1))

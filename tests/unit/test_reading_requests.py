@@ -125,7 +125,7 @@ class Progress(ReadingCase):
         self.assertEqual(table[self.queue(0)], bodies.TopicOffset(0, 3, BEGAN_MS + 3000))
         self.assertEqual(table[self.queue(1)], bodies.TopicOffset(0, 0, 0))
 
-    def test_the_same_as_times(self) -> None:
+    def test_progress_is_told_in_times_as_well(self) -> None:
         self.offsets.commit("g", "t", 0, 1)
         self.broker.clock.advance(10.0)
         header = QueryConsumeTimeSpanRequestHeader(topic="t", group="g")

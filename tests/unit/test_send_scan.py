@@ -89,7 +89,9 @@ class ScannerAndParser(SynchronousTestCase):
     @example(JAVA.index('true",'), 0, "\\")
     @example(JAVA.index('true",'), 0, "\\u0002UNIQ_KEY\\u0001B")
     @example(JAVA.index("UNIQ"), 0, "A\\\\u0002")
-    def test_headers_with_anything_put_in_anywhere(self, at: int, cut: int, piece: str) -> None:
+    def test_headers_with_anything_put_in_anywhere_are_read_the_same(
+        self, at: int, cut: int, piece: str
+    ) -> None:
         self.assert_same((JAVA[:at] + piece + JAVA[at + cut :]).encode("utf-8", "replace"))
 
     @given(
@@ -125,7 +127,7 @@ class ScannerAndParser(SynchronousTestCase):
         data = encode_frame(Frame.request(310, header, opaque=9))
         self.assert_same(data[8:])
 
-    def test_the_header_of_java(self) -> None:
+    def test_the_header_of_java_is_scanned_into_its_parts(self) -> None:
         scanned = self.assert_same(JAVA.encode())
         assert scanned is not None
         route, born_timestamp, unique_key, tail, opaque, body = scanned

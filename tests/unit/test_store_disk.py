@@ -90,7 +90,7 @@ class DiskContract:
             error = self.assertRaises(StoreError, self.disk.make_directory, f"{self.root}/{name}")
             self.assertIn(words, str(error))
 
-    def test_names_sizes_and_removal(self) -> None:
+    def test_files_have_names_and_sizes_and_can_be_renamed_and_removed(self) -> None:
         self.disk.create(self.path, 7)
         folder = str(self.root / "a")
         self.assertEqual(self.disk.names(folder), ["b"])

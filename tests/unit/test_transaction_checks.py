@@ -437,7 +437,7 @@ class OperatorTests(SynchronousTestCase):
             self.assertEqual(again.end(end, COMMIT), (0, None))
         self.assertEqual(again.delivered(), {b"first": 1, b"second": 1})
 
-    def test_nor_about_resuming_it(self) -> None:
+    def test_a_transaction_is_resumed_though_another_of_its_key_has_ended(self) -> None:
         self.bench.end(self.bench.send("K1", b"first"), COMMIT)
         self.bench.advance(1)
         self.assertEqual(self.resume(self.give_up()), (0, None))
