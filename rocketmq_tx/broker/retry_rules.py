@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rocketmq_tx.broker import delay_rules, send_rules
-from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.errors import RequestRefused
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
@@ -18,7 +17,7 @@ from rocketmq_tx.protocol.flags import Perm
 from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
 from rocketmq_tx.protocol.headers import ConsumerSendMsgBackRequestHeader
 from rocketmq_tx.protocol.java import tags_code
-from rocketmq_tx.protocol.message import MessageRecord, pack_host
+from rocketmq_tx.protocol.message import MessageRecord
 from rocketmq_tx.protocol.properties import MAX_PROPERTIES_BYTES, encode_properties
 from rocketmq_tx.store.append import NewMessage
 
@@ -89,18 +88,5 @@ def handed_back(
     stored = encode_properties(in_hash_map_order(properties)).encode("utf-8", "replace")
     if len(stored) > MAX_PROPERTIES_BYTES:
         raise RequestRefused(ResponseCode.SYSTEM_ERROR, "PROPERTIES_SIZE_EXCEEDED")
-    return NewMessage(
-        topic,
-        queue_id,
-        record.body,
-        record.body_crc or 0,
-        stored,
-        record.flag,
-        send_rules.own_sys_flag(record.sys_flag),
-        record.born_timestamp,
-        pack_host(*record.born_host),
-        min(record.reconsume_times + 1, _MOST_TRIES),
-        0,
-        code,
-        index_keys(properties),
-    )
+    again = delay_rules.stored_again(record, topic, queue_id, stored, properties)
+    return again._replace(reconsume_times=min(record.reconsume_times + 1, _MOST_TRIES), tags_code=code)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from unittest import SkipTest
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.config.properties_file import entries
 from rocketmq_tx.protocol.codes import ResponseCode
 from tests.clusters import HOST, NAMESRV_BANNER, cluster_info
 from tests.integration.fault_parts import Client
+from tests.integration.from_bin import FromBinCase
 from tests.ports import is_free
-from tests.processes import ServerProcess
 from tests.store_compare import wait_until_equal
 from tests.waiting import wait_until
 
@@ -27,27 +22,8 @@ ORIGINALS = PROJECT / "tests" / "data" / "conf-003"
 NAMESRV_PORT = 9876
 
 
-class OneMachineTests(SynchronousTestCase):
+class OneMachineTests(FromBinCase):
     """Started from a folder `bin`, in any order, as the files' relative paths want it."""
-
-    def setUp(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="one-machine-"))
-        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
-        (self.root / "bin").mkdir()
-        self.running: list[ServerProcess] = []
-
-    def launch(self, name: str, launcher: str, *arguments: str) -> ServerProcess:
-        command = [sys.executable, "-c", f"from rocketmq_tx.cli.{launcher} import main; main()", *arguments]
-        environment = {"HOME": str(self.root / name), "PYTHONPATH": str(PROJECT)}
-        process = ServerProcess(name, command, self.root / "bin", environment)
-        self.addCleanup(self.end, process)
-        process.start()
-        return process
-
-    def end(self, process: ServerProcess) -> None:
-        if process.is_running:
-            process.stop()
-        self.assertNotIn("Traceback", process.log_path.read_text(errors="replace"))
 
     def start_all(self, folder: Path) -> dict[str, tuple[int, Path]]:
         """(port, store) of each broker, by the name of its file; all are known to the NameServer."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -21,8 +18,8 @@ from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.headers import CreateTopicRequestHeader
 from tests.clusters import HOST, NAMESRV_BANNER, cluster_info, write_properties
 from tests.integration.fault_parts import Client
+from tests.integration.from_bin import FromBinCase
 from tests.ports import BROKER_OFFSETS, free_broker_port, free_port
-from tests.processes import ServerProcess
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -53,35 +50,18 @@ class FileTests(SynchronousTestCase):
         self.assertLessEqual(set(FILES), named)
 
 
-class OneHostTests(TestCase):
+class OneHostTests(FromBinCase, TestCase):
     timeout = 300
 
     def setUp(self) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="one-host-"))
-        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
-        (self.root / "bin").mkdir()
+        super().setUp()
         self.address = f"{HOST}:{free_port()}"
-
-    def launch(self, name: str, launcher: str, file: Path) -> ServerProcess:
-        """From `bin`, as the document says: the stores are found relative to it."""
-        program = f"from rocketmq_tx.cli.{launcher} import main; main()"
-        environment = {"HOME": str(self.root / name), "PYTHONPATH": str(PROJECT)}
-        command = [sys.executable, "-c", program, "-c", str(file)]
-        process = ServerProcess(name, command, self.root / "bin", environment)
-        self.addCleanup(self.end, process)
-        process.start()
-        return process
-
-    def end(self, process: ServerProcess) -> None:
-        if process.is_running:
-            process.stop()
-        self.assertNotIn("Traceback", process.log_path.read_text(errors="replace"))
 
     def start_all(self) -> dict[str, int]:
         """Ports of the brokers by name; the files are as they are but for their fixed ports."""
         own = self.root / "namesrv.properties"
         write_properties(own, {"listenPort": self.address.rpartition(":")[2]})
-        namesrv = self.launch("namesrv", "mqnamesrv", own)
+        namesrv = self.launch("namesrv", "mqnamesrv", "-c", str(own))
         ports, processes = {}, []
         for file in FILES:
             keys = keys_of(file)
@@ -95,7 +75,7 @@ class OneHostTests(TestCase):
                 text = text.replace(line, here)
             copy = self.root / file.name
             copy.write_text(text, "utf-8")
-            processes.append(self.launch(file.stem, "mqbroker", copy))
+            processes.append(self.launch(file.stem, "mqbroker", "-c", str(copy)))
         namesrv.wait_for_output(NAMESRV_BANNER)
         for process in processes:
             process.wait_for_output("boot success")

@@ -108,6 +108,16 @@ class PromotionCase(SynchronousTestCase):
         (data,) = table.values()
         return {int(number): address for number, address in data.broker_addrs.items()}
 
+    def begin_with_a_master_that_has_lost_its_store(self) -> None:
+        """The slave has five messages of it."""
+        self.begin("ASYNC_MASTER")
+        self.send(self.first, 5)
+        self.wait_equal(self.first, self.second)
+        self.first.kill()
+        self.first.disk = type(self.first.disk)()
+        self.first.start()
+        self.world.run(2)
+
 
 class LiveMasterTests(PromotionCase):
     def test_a_live_master_hands_over_and_becomes_the_slave(self) -> None:
@@ -211,13 +221,7 @@ class LiveMasterTests(PromotionCase):
         self.wait_equal(self.first, self.second)
 
     def test_a_slave_whose_log_differs_is_not_handed_over_to(self) -> None:
-        self.begin("ASYNC_MASTER")
-        self.send(self.first, 5)
-        self.wait_equal(self.first, self.second)
-        self.first.kill()
-        self.first.disk = type(self.first.disk)()
-        self.first.start()
-        self.world.run(2)
+        self.begin_with_a_master_that_has_lost_its_store()
         self.send(self.first, 3)
         answer = self.promote(self.second)
         self.assertEqual(answer.code, ResponseCode.SYSTEM_ERROR)
@@ -444,13 +448,7 @@ class UnusedTests(PromotionCase):
             self.assertFalse(node.parts.failover.roles.is_used)
 
     def test_logs_that_differ_are_left_alone(self) -> None:
-        self.begin("ASYNC_MASTER")
-        self.send(self.first, 5)
-        self.wait_equal(self.first, self.second)
-        self.first.kill()
-        self.first.disk = type(self.first.disk)()
-        self.first.start()
-        self.world.run(2)
+        self.begin_with_a_master_that_has_lost_its_store()
         end = self.second.store.written_to
         self.send(self.first, 20)
         self.world.run(60)
