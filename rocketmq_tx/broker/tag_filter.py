@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.protocol.bodies.heartbeat import EXPRESSION_TAG
+from rocketmq_tx.store.tag_codes import TagCodes
 
 if TYPE_CHECKING:
     from rocketmq_tx.protocol.bodies import SubscriptionData
@@ -50,4 +51,4 @@ class TagFilters:
 def build_tag_filter(subscription: SubscriptionData) -> TagMatch | None:
     if subscription.sub_string in ALL_TAGS or subscription.expression_type not in TAG_TYPES:
         return None
-    return frozenset(subscription.code_set).__contains__
+    return TagCodes(subscription.code_set)

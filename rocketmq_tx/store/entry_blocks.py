@@ -24,7 +24,10 @@ BLOCKS_MAX: Final = 512
 WORDS: Final = 5
 """32-bit words of an entry: log offset (2), size, tags code (2); the high word first."""
 LOW_WORD: Final = 0xFFFFFFFF
-_OFFSET, _SIZE, _CODE = 0, 2, 3
+CODE_HIGH: Final = 3
+CODE_LOW: Final = 4
+"""Places of the words of the tags code in an entry."""
+_OFFSET, _SIZE = 0, 2
 _SWAPPED = sys.byteorder == "little"
 _LOW_AT, _HIGH_AT = (0, 1) if _SWAPPED else (1, 0)
 _WORD, _NUMBER = "i", "q"
@@ -50,7 +53,7 @@ def sizes_of(entries: array[int]) -> array[int]:
 
 def codes_of(entries: array[int]) -> array[int]:
     """The tags code of each."""
-    return _numbers(entries, _CODE)
+    return _numbers(entries, CODE_HIGH)
 
 
 def _numbers(entries: array[int], at: int) -> array[int]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import compress, pairwise
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from rocketmq_tx.store.entry_blocks import LOW_WORD, WORDS, starts_of
+from rocketmq_tx.store.tag_codes import lanes_of_one
 
 PATTERNS_MAX: Final = 512
 """So many are remembered, of some kilobytes each."""
@@ -48,7 +48,7 @@ class RecordCuts:
         """
         lows, highs = entries[1::WORDS], entries[0::WORDS]
         low = lows[0] & LOW_WORD
-        pattern = entries[2], int.from_bytes(lows, "little") - low * _ones(len(lows)), wanted
+        pattern = entries[2], int.from_bytes(lows, "little") - low * lanes_of_one(len(lows)), wanted
         cut = self._cuts.get(pattern)
         if cut is None:
             self._note(pattern, entries)
@@ -78,9 +78,3 @@ class RecordCuts:
         ):
             layout = Struct(f"{size}s" + "".join([f"{gap}x{size}s" for gap in gaps]))
             cuts[pattern] = Cut(places[0] - first, layout.size, end - first, layout.unpack)
-
-
-@lru_cache(maxsize=256)
-def _ones(count: int) -> int:
-    """1 in each of so many digits."""
-    return int.from_bytes(b"\1\0\0\0" * count, "little")

@@ -23,6 +23,7 @@ from rocketmq_tx.store.entry_blocks import (
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE
 from rocketmq_tx.store.property_scan import Matches
 from rocketmq_tx.store.queue_ext import QueueExt
+from rocketmq_tx.store.tag_codes import TagCodes
 
 
 class Limits(NamedTuple):
@@ -46,11 +47,10 @@ def _wanted(entries: array[int], starts: Sequence[int], matches: Matches, room: 
     None where that is not enough: an entry that is a filler or whose code stands elsewhere, or so many bytes
     that they have to be counted one by one.
     """
-    all_sizes, codes = sizes_of(entries), codes_of(entries)
+    all_sizes, flags = sizes_of(entries), _flags(entries, matches)
     largest = max(all_sizes)
-    if min(codes) <= EXT_ADDRESS_MAX or largest == FILLER_SIZE:
+    if flags is None or largest == FILLER_SIZE:
         return None
-    flags = bytes(map(matches, codes))
     if flags.count(1) >= room.messages:
         flags = _cut_behind(flags, room.messages)
     looked_at = len(flags)
@@ -65,14 +65,24 @@ def tagged(entries: array[int], matches: Matches, most: int) -> tuple[bytes, int
 
     None where none does, or where a code stands elsewhere.
     """
-    codes = codes_of(entries)
-    if min(codes) <= EXT_ADDRESS_MAX:
+    flags = _flags(entries, matches)
+    if flags is None:
         return None
-    flags = bytes(map(matches, codes))
     count = flags.count(1)
     if count >= most:
         flags, count = _cut_behind(flags, most), most
     return (flags, count) if count else None
+
+
+def _flags(entries: array[int], matches: Matches) -> bytes | None:
+    """1 for each entry that matches, else 0; None where a code stands elsewhere."""
+    if isinstance(matches, TagCodes):
+        flags = matches.flags(entries)
+        if flags is not None:
+            return flags
+        matches = matches.look_up
+    codes = codes_of(entries)
+    return None if min(codes) <= EXT_ADDRESS_MAX else bytes(map(matches, codes))
 
 
 def _cut_behind(flags: bytes, count: int) -> bytes:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.store import entry_blocks
+from rocketmq_tx.store.property_scan import Matches
 from rocketmq_tx.store.pull import GetResult, Puller
+from rocketmq_tx.store.tag_codes import TagCodes
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, message, open_store
 
@@ -54,17 +56,17 @@ class TogetherAndOneByOne(SynchronousTestCase):
         store.append_all(messages[:written], NOW)
         store._queues.write_dirty()
         store.append_all(messages[written:], NOW)
-        matches = None if wanted is None else wanted.__contains__
+        look_up, matches = (None, None) if wanted is None else (wanted.__contains__, TagCodes(wanted))
         end = sum(queue == 0 for queue, _, _ in sent)
 
-        def get(at: int) -> GetResult:
+        def get(at: int, matches: Matches | None) -> GetResult:
             return store.get_messages("T", 0, at, count, matches)
 
         for at in (*range(end), *range(end)):  # patterns are known the second time
-            together = get(at)
+            together = get(at, matches)
             with (
                 mock.patch.object(Puller, "_scan_together", return_value=None),
                 mock.patch.object(Puller, "_scan_alike", return_value=None),
             ):
-                alone = get(at)
+                alone = get(at, look_up)
             self.assertEqual(together, alone)

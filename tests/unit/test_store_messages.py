@@ -17,6 +17,7 @@ from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.pull import GetStatus
+from rocketmq_tx.store.tag_codes import TagCodes
 from tests import memory_disk
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, open_store, small_config
@@ -382,7 +383,7 @@ class GetTests(StoreCase):
         store.append_all([message("T", 0, b"x" * size, tags_code=code) for code, size in sent], NOW)
         at = 0
         while at < len(sent):
-            together = store.get_messages("T", 0, at, count, wanted.__contains__)
+            together = store.get_messages("T", 0, at, count, TagCodes(wanted))
             with mock.patch("rocketmq_tx.store.tag_scan._wanted", return_value=None):
                 alone = store.get_messages("T", 0, at, count, wanted.__contains__)
             self.assertEqual(together, alone)
