@@ -14,6 +14,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rocketmq_tx.errors import RocketMQError
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
@@ -105,7 +107,13 @@ class OrderedServices(Service):
             stopped.callback(None)
 
     def _stop_failed(self, failure: Failure, child: IService) -> None:
-        self.log.failure("a part failed to stop: part={part}", failure, part=_name(child))
+        if failure.check(RocketMQError):  # a disk that is full, say: the sentence tells, a trace does not
+            reason = failure.getErrorMessage()
+            self.log.error(
+                "a part failed to stop: part={part} reason={reason}", part=_name(child), reason=reason
+            )
+        else:
+            self.log.failure("a part failed to stop: part={part}", failure, part=_name(child))
 
 
 def within(reactor: IReactorTime, waiting: Deferred[Any], seconds: float) -> Deferred[bool]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.errors import StartError
+from rocketmq_tx.errors import StartError, StoreError
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import OrderedServices, Phase
 
@@ -93,6 +94,15 @@ class OrderedServicesTests(SynchronousTestCase):
         self.successResultOf(again)
         self.assertEqual(self.notes[3:], ["stop stuck", "stop bad", "stop store"])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_a_part_that_cannot_stop_in_order_says_why_in_a_sentence(self) -> None:
+        tree = self.tree(Part("store", self.notes, None, StoreError("no room to write the checkpoint")))
+        self.successResultOf(tree.startService())
+        with capturedLogs() as events:
+            self.successResultOf(tree.stopService())
+        (event,) = events
+        self.assertEqual(event["reason"], "no room to write the checkpoint")
+        self.assertNotIn("log_failure", event)
 
     def test_it_can_be_started_again_but_not_twice(self) -> None:
         tree = self.tree(Part("a", self.notes))
