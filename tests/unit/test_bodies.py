@@ -79,7 +79,7 @@ def bodies_of(cls: type[Body]) -> st.SearchStrategy[Body]:
     """Bodies of one type; fields that may be missing keep their default, so None is not drawn for those."""
     hints = get_type_hints(cls, include_extras=True)
     drawn = {}
-    for field in attrs.fields(cls):
+    for field in body_fields.declared(cls):
         values = values_of(hints[field.name])
         drawn[field.name] = (
             values if field.default is None else values.filter(lambda value: value is not None)

@@ -1,4 +1,4 @@
-"""What all bodies are: attrs classes whose annotations declare both their JSON and its reading and writing.
+"""What all bodies are: classes whose annotations declare both their JSON and its reading and writing.
 
 A class that inherits `Body` declares each field once, as an attribute with an annotation and a default, and
 is made by `body` (by `attrs.define` where `attrs.evolve` copies it: checkers allow that for no other). The
@@ -19,6 +19,7 @@ import enum
 import functools
 import types
 import typing
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import attrs
@@ -65,6 +66,8 @@ class Body:
     """A request or response body, a part of one, or a configuration file."""
 
     __slots__ = ()
+    DECLARED: ClassVar[tuple[Argument, ...]] = ()
+    """What `body` has found; see `declared`."""
     max_values: ClassVar[int] = fastjson.MAX_VALUES
     """How large a document may be; less for what any client may send, since reading it stops all others."""
 
@@ -105,29 +108,37 @@ class Body:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in _names(type(self)))
+        return all(getattr(self, name) == getattr(other, name) for name, _ in declared(type(self)))
 
     __hash__ = None  # type: ignore[assignment]  # they may be changed
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(type(self)))
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name, _ in declared(type(self)))
         return f"{type(self).__name__}({values})"
 
 
 @dataclass_transform(field_specifiers=(attrs.field,))
 def body(cls: type[_B]) -> type[_B]:
-    """Makes a declaration an attrs class whose `__init__` is compiled when it is first needed."""
-    made = attrs.define(init=False, repr=False, eq=False)(cls)
-    made.__init__ = late_init(_arguments, keywords_only=False)  # type: ignore[method-assign]
+    """Makes a declaration a class: slots, and an `__init__` that is compiled when it is first needed.
+
+    Not by attrs, which would compile methods for each of some sixty classes here: see `late_init`.
+    """
+    namespace = dict(vars(cls))
+    for name in ("__dict__", "__weakref__"):
+        namespace.pop(name)
+    names = namespace.get("__annotations__", ())
+    own = tuple(Argument(name, namespace.pop(name, attrs.NOTHING)) for name in names)
+    namespace |= {"DECLARED": own, "__slots__": tuple(names), "__qualname__": cls.__qualname__}
+    namespace["__init__"] = late_init(declared, keywords_only=False)
+    made: type[_B] = type(cls.__name__, cls.__bases__, namespace)
     return made
 
 
-def _arguments(cls: type[attrs.AttrsInstance]) -> list[Argument]:
-    return [Argument(field.name, field.default) for field in attrs.fields(cls)]
-
-
-def _names(cls: type[Body]) -> list[str]:
-    return [field.name for field in attrs.fields(cls)]  # type: ignore[arg-type]
+def declared(cls: type[Body]) -> Sequence[Argument]:
+    """The attributes of a body, in order."""
+    if attrs.has(cls):
+        return [Argument(field.name, field.default) for field in attrs.fields(cls)]
+    return cls.DECLARED
 
 
 # -- reading and writing by annotation ---------------------------------------------------------------------
@@ -148,12 +159,12 @@ def _fields(cls: type[Body]) -> tuple[_Field, ...]:
     known = _FIELDS.get(cls)
     if known is None:
         hints = typing.get_type_hints(cls, include_extras=True)
-        declared = (_declared(name, hints[name]) for name in attrs.fields_dict(cls))  # type: ignore[arg-type]
-        known = _FIELDS[cls] = tuple(sorted(declared, key=lambda field: field.wire_name))
+        fields = (_field(name, hints[name]) for name, _ in declared(cls))
+        known = _FIELDS[cls] = tuple(sorted(fields, key=lambda field: field.wire_name))
     return known
 
 
-def _declared(attribute: str, hint: Any) -> _Field:
+def _field(attribute: str, hint: Any) -> _Field:
     notes = getattr(hint, "__metadata__", ())
     wire_name = next((note.name for note in notes if isinstance(note, Wire)), _camel(attribute))
     return _Field(attribute, wire_name, _codec(hint))
