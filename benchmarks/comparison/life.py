@@ -12,10 +12,10 @@ from attrs import define
 
 from benchmarks.comparison.declaring import Sample, Turn
 from benchmarks.comparison.raw import send_frames
-from benchmarks.comparison.sides import COMMON, SMALL_HEAP, kind_of
+from benchmarks.comparison.sides import COMMON, OURS, SMALL_HEAP, kind_of
 from benchmarks.loader import Connection, keep_busy
 from benchmarks.process_facts import anonymous_mib
-from benchmarks.start_up import first_send_s
+from benchmarks.start_up import compile_modules, first_send_s
 from tests.clusters import HOST, write_properties
 from tests.ports import free_broker_port
 from tests.processes import ServerProcess
@@ -54,6 +54,8 @@ def lone_broker(name: str, store: Path | None = None) -> Iterator[Lone]:
     Apache's has the heap of the memory scenario.
     """
     kind = kind_of(name, SMALL_HEAP)
+    if name == OURS:
+        compile_modules()
     with tempfile.TemporaryDirectory(prefix="bench-life-") as temporary:
         folder = Path(temporary)
         port = free_broker_port()
