@@ -20,6 +20,12 @@ def python_examples(document: Path) -> list[str]:
     return [textwrap.dedent(block) for _, block in blocks]
 
 
+def places(document: Path) -> set[str]:
+    """What a link may name behind `#`: headings in lower case, without marks, with hyphens for blanks."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def run_examples(document: Path) -> dict[str, Any]:
     """Runs all blocks of a document as one program; returns its names."""
     names: dict[str, Any] = {"__name__": f"example_of_{document.stem}"}
@@ -59,6 +65,15 @@ class DocumentTests(SynchronousTestCase):
             for document in DOCUMENTS
             for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
             if not (document.parent / target).exists()
+        ]
+        self.assertEqual(missing, [])
+
+    def test_links_to_a_place_in_a_document_lead_to_a_heading(self) -> None:
+        missing = [
+            f"{document.name}: {target}#{place}"
+            for document in DOCUMENTS
+            for target, place in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text("utf-8"))
+            if place not in places(document.parent / target if target else document)
         ]
         self.assertEqual(missing, [])
 
