@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from twisted.internet.defer import Deferred, fail, succeed
@@ -16,6 +18,7 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import RequestTimeout
 from rocketmq_tx.failover.epochs import EpochHistory
 from rocketmq_tx.failover.state import BrokerState
+from rocketmq_tx.failover.verdict import judge
 from rocketmq_tx.protocol.bodies import BrokerData, ClusterInfo
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.frame import Frame
@@ -51,8 +54,13 @@ class Others:
 
 
 class SurveyTests(SynchronousTestCase):
-    def survey(self, brokers: dict[str, BrokerState | None], followed: str | None = MASTER) -> Survey:
-        caller = Others(brokers, {0: MASTER, 1: MINE, 2: OTHER})
+    def survey(
+        self,
+        brokers: dict[str, BrokerState | None],
+        followed: str | None = MASTER,
+        registered: Sequence[str] = (MASTER, MINE, OTHER),
+    ) -> Survey:
+        caller = Others(brokers, dict(enumerate(registered)))
         mine = state(MINE, BrokerRole.SLAVE)
         asking = Deferred.fromCoroutine(take_survey(caller, [NAME_SERVER], CONFIG, mine, followed))
         return self.successResultOf(asking)
@@ -60,7 +68,8 @@ class SurveyTests(SynchronousTestCase):
     def shown(self, survey: Survey) -> str:
         out = Console(file=io.StringIO(), width=200)
         promotion = Promotion(MINE, False, True, out, out)
-        header = PromoteResponseHeader(verdict="UNKNOWN", reason="because", epoch=1)
+        verdict, reason = judge(survey.mine, survey.master, None, survey.others)
+        header = PromoteResponseHeader(verdict=verdict.name, reason=reason, epoch=1)
         promotion._show(json.loads(survey.to_body()), header)
         return out.file.getvalue()
 
@@ -70,6 +79,14 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual((survey.master, survey.others), (others[MASTER], {OTHER: others[OTHER]}))
         self.assertEqual((survey.rival, survey.foreign_master), (None, None))
         self.assertEqual(self.shown(survey).count("700"), 3)
+
+    def test_the_example_of_the_document_shows_what_it_says(self) -> None:
+        shown = self.shown(
+            self.survey({MASTER: state(MASTER, BrokerRole.SYNC_MASTER)}, registered=[MASTER, MINE])
+        )
+        lines = [line.rstrip() for line in shown.splitlines()]
+        document = (Path(__file__).parents[2] / "docs/cluster.md").read_text("utf-8")
+        self.assertIn("\n".join([f"$ bin/mqpromote {MINE} --ask", *lines]), document)
 
     def test_who_does_not_answer_is_told_from_a_broker_of_apaches(self) -> None:
         survey = self.survey({MASTER: None})
