@@ -199,17 +199,20 @@ class LaterTests(SynchronousTestCase):
             self.assertEqual(bodies(store, topic), wanted)
         self.assertEqual(store.light_queue_count, 2)
 
+    def assert_made_again(self, disk: MemoryDisk) -> None:
+        """A start on this disk makes all entries that are not there, and none is wrong after that."""
+        store = open_store(disk)
+        self.assert_all_there(store)
+        store.close(NOW)
+        self.assertEqual(damage(disk), [])
+
     def test_after_an_orderly_stop_all_is_there(self) -> None:
         self.store.close(NOW)
         self.assertEqual(damage(self.disk), [])
         self.assert_all_there(open_store(self.disk))
 
     def test_after_a_kill_entries_that_were_not_written_are_made_again(self) -> None:
-        disk = self.disk.after_kill()
-        store = open_store(disk)
-        self.assert_all_there(store)
-        store.close(NOW)
-        self.assertEqual(damage(disk), [])
+        self.assert_made_again(self.disk.after_kill())
 
     def test_after_a_power_cut_all_that_was_flushed_is_there(self) -> None:
         job = self.store.begin_flush()
@@ -272,19 +275,13 @@ class LaterTests(SynchronousTestCase):
         self.wanted[A] = [b"first"]
         disk = self.disk.after_kill()
         disk.remove_tree("/store/consumequeue")
-        store = open_store(disk)
-        self.assert_all_there(store)
-        store.close(NOW)
-        self.assertEqual(damage(disk), [])
+        self.assert_made_again(disk)
 
     def test_the_messages_of_a_deleted_topic_stay_in_the_light_queues(self) -> None:
         self.store.delete_topic("TopicTest")
         disk = self.disk.after_kill()
         disk.remove_tree("/store/consumequeue")
-        store = open_store(disk)
-        self.assert_all_there(store)
-        store.close(NOW)
-        self.assertEqual(damage(disk), [])
+        self.assert_made_again(disk)
 
     def test_what_retention_takes_goes_from_the_light_queues_as_well(self) -> None:
         for number in range(40):

@@ -314,6 +314,17 @@ class CrashTests(RetentionCase):
         retention.stopService()
         return first
 
+    def killed_at(self, change: int) -> MemoryDisk:
+        """A disk whose process has ended in the middle of retention, before so many changes of files."""
+        disk = self.disk.after_kill()
+        disk.kill_at = change
+        try:
+            self.deleted(disk)
+        except Killed:
+            pass
+        self.flushLoggedErrors(Killed)
+        return disk
+
     def check(self, image: MemoryDisk, first: int, why: str) -> None:
         said: list[str] = []
         store = open_store(image, notices=said, **SMALL)
@@ -330,14 +341,7 @@ class CrashTests(RetentionCase):
         first = self.deleted(whole)
         self.assertGreater(whole.changes, 10)
         for kill_at in range(whole.changes):
-            disk = self.disk.after_kill()
-            disk.kill_at = kill_at
-            try:
-                self.deleted(disk)
-            except Killed:
-                pass
-            self.flushLoggedErrors(Killed)
-            image = disk.after_kill()
+            image = self.killed_at(kill_at).after_kill()
             self.check(image, first, f"killed at change {kill_at}")
             self.assertEqual(self.deleted(image), first)
 
@@ -346,14 +350,7 @@ class CrashTests(RetentionCase):
         first = self.deleted(whole)
         for kill_at in range(whole.changes):
             for seed in range(5):
-                disk = self.disk.after_kill()
-                disk.kill_at = kill_at
-                try:
-                    self.deleted(disk)
-                except Killed:
-                    pass
-                self.flushLoggedErrors(Killed)
-                image = disk.after_power_cut(random.Random(seed))
+                image = self.killed_at(kill_at).after_power_cut(random.Random(seed))
                 self.check(image, first, f"cut at change {kill_at}, seed {seed}")
 
 
