@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rocketmq_tx.filter.evaluation import NotComparable, Reader, compile_tree
 from rocketmq_tx.filter.parser import parse
-from rocketmq_tx.filter.remembering import RawReader, compile_remembering
-from rocketmq_tx.filter.tree import Node
+from rocketmq_tx.filter.remembering import (
+    REMEMBERED_BYTES_MAX,
+    REMEMBERED_MAX,
+    RawReader,
+    compile_remembering,
+)
+from rocketmq_tx.filter.tree import Node, property_names
 from rocketmq_tx.protocol.properties import NAME_VALUE_SEPARATOR, PAIR_SEPARATOR, unpack_properties
 
 _PAIR_END = PAIR_SEPARATOR.encode()
@@ -24,6 +29,9 @@ class Expression:
         self.evaluate = compile_tree(tree, _mapping_reader)
         """The value (True, False, None) for a mapping of properties; raises NotComparable."""
         self._evaluate_stored = compile_remembering(tree, stored_reader, raw_reader)
+        names = list(property_names(tree))
+        self.matches_stored = _matching(names[0], self._is_true) if len(names) == 1 else self._is_true
+        """The same as `matches` for properties as a record holds them."""
 
     def matches(self, properties: Mapping[str, str]) -> bool:
         try:
@@ -31,8 +39,7 @@ class Expression:
         except NotComparable:
             return False
 
-    def matches_stored(self, stored: bytes) -> bool:
-        """The same for properties as a record holds them."""
+    def _is_true(self, stored: bytes) -> bool:
         try:
             return self._evaluate_stored(stored) is True
         except NotComparable:
@@ -85,3 +92,31 @@ def raw_reader(name: str) -> RawReader:
         return value or unpack_properties(stored).get(name)
 
     return read
+
+
+def _matching(name: str, is_true: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """What `is_true` says where one property decides, remembered for each of its values.
+
+    Every message that is looked at comes here: so this reads as `raw_reader` does, without a call.
+    """
+    inner = _PAIR_END + name.encode() + _VALUE_BEGIN
+    length = len(inner)
+    found: dict[bytes, bool] = {}
+
+    def matches(stored: bytes) -> bool:
+        at = stored.rfind(inner)
+        if at < 0:
+            return is_true(stored)
+        at += length
+        end = stored.find(_PAIR_END, at)
+        value = stored[at:end] if end >= 0 else stored[at:]
+        verdict = found.get(value)
+        if verdict is None:
+            verdict = is_true(stored)
+            if 0 < len(value) <= REMEMBERED_BYTES_MAX:  # of no value an earlier one of that name counts
+                if len(found) >= REMEMBERED_MAX:
+                    found.clear()
+                found[value] = verdict
+        return verdict
+
+    return matches

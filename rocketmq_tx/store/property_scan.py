@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import add
 from struct import Struct
+from typing import NamedTuple
 
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.commit_log import CommitLog
@@ -35,12 +38,20 @@ Verified = Callable[[int, int], bytes]
 
 READ_BYTES_MAX = 4 << 20
 _BLOCK_ENTRIES = 32
+_FEW_ENTRIES = 4
 _SPAN_BYTES_MAX = 256 << 10
 _SPAN_WASTE_MAX = 8
 _HOSTS_V6 = BORN_HOST_V6 | STORE_HOST_V6
 _body_length = Struct(">i").unpack_from
 _BIG_RECORD_BYTES = 64 << 10
 """Of a longer record the properties are read alone."""
+
+
+class Limits(NamedTuple):
+    """How much one answer may hold."""
+
+    messages: int
+    size_bytes: int
 
 
 class PropertyScan:
@@ -83,8 +94,10 @@ class PropertyScan:
         try:
             full = False
             while self.at < end and not full:
+                # who lacks a few hardly needs all the next ones for that
+                most = max(_FEW_ENTRIES, 2 * (count_max - len(self.records)))
                 entries = self._blocks.read(
-                    self._queue, self.at, min(_BLOCK_ENTRIES, end - self.at), self._may_block
+                    self._queue, self.at, min(_BLOCK_ENTRIES, most, end - self.at), self._may_block
                 )
                 full = self._look_at(entries, count_max, bytes_max)
         except WouldBlock:
@@ -96,6 +109,10 @@ class PropertyScan:
         log_min, log_end = self._log.min_offset, self._log.written_to
         starts, sizes = starts_of(entries), sizes_of(entries)
         begin, span = self._span(starts, sizes)
+        if span and self._matches is None:
+            full = self._look_together(begin, span, starts, sizes, Limits(count_max, bytes_max))
+            if full is not None:
+                return full
         matches, wants, records = self._matches, self._wants, self.records
         for index, (start, size) in enumerate(zip(starts, sizes, strict=True)):
             if self._read_bytes >= READ_BYTES_MAX:
@@ -109,21 +126,50 @@ class PropertyScan:
                 self.removed += 1
             elif span:
                 at = start - begin
-                end = at + size
-                # `properties_of` without its calls, where both hosts are IPv4
-                if span[at + 39] & _HOSTS_V6:
-                    properties = properties_of(span, at, size)
-                else:
-                    topic_at = at + 88 + _body_length(span, at + 84)[0]
-                    properties = span[topic_at + 3 + span[topic_at] : end]
-                if wants(properties):
-                    records.append(span[at:end])
+                if wants(properties_of(span, at, size)):
+                    records.append(span[at : at + size])
                     self._taken_bytes += size
             else:
                 self._look_at_one(start, size)
             self.at += 1
         self._read_bytes += len(span)
         return False
+
+    def _look_together(
+        self, begin: int, span: bytes, starts: Sequence[int], sizes: Sequence[int], limits: Limits
+    ) -> bool | None:
+        """As looking at one after the other, where the span has all of them and the answer room for all.
+
+        None elsewhere.
+        """
+        places = [start - begin for start in starts]
+        ends = list(map(add, places, sizes))
+        room = limits.messages - len(self.records)
+        if (
+            max(ends) > len(span)  # a filler's would be
+            or room <= 0
+            or self._taken_bytes + sum(sizes) > limits.size_bytes
+            or self._read_bytes >= READ_BYTES_MAX
+        ):
+            return None
+        found = []
+        for at, end in zip(places, ends, strict=True):
+            # `properties_of` without its calls, where both hosts are IPv4
+            if span[at + 39] & _HOSTS_V6:
+                found.append(properties_of(span, at, end - at))
+            else:
+                topic_at = at + 88 + _body_length(span, at + 84)[0]
+                found.append(span[topic_at + 3 + span[topic_at] : end])
+        wanted = list(compress(range(len(found)), map(self._wants, found)))
+        is_full = len(wanted) >= room
+        looked_at = wanted[room - 1] + 1 if is_full else len(found)
+        taken = [span[places[index] : ends[index]] for index in wanted[:room]]
+        self.records += taken
+        self._taken_bytes += sum(map(len, taken))
+        self._read_bytes += len(span)
+        self.last_start = starts[looked_at - 1]
+        self.at += looked_at
+        return is_full
 
     def _code(self, entries: array[int], index: int) -> int:
         """The tags code of one of the entries."""

@@ -18,10 +18,10 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.entry_blocks import ENTRIES_AT_A_TIME, LOW_WORD, WORDS, EntryBlocks, starts_of
 from rocketmq_tx.store.layouts import QUEUE_ENTRY_BYTES
-from rocketmq_tx.store.property_scan import Matches, PropertyScan, Wants
+from rocketmq_tx.store.property_scan import Limits, Matches, PropertyScan, Wants
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.record_reads import RecordReads
-from rocketmq_tx.store.tag_scan import Limits, TagScan, tagged
+from rocketmq_tx.store.tag_scan import TagScan, tagged
 
 _SIZES = slice(2, None, WORDS)
 """Of the words of entries."""

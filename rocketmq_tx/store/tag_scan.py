@@ -21,16 +21,9 @@ from rocketmq_tx.store.entry_blocks import (
     starts_of,
 )
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, FILLER_SIZE
-from rocketmq_tx.store.property_scan import Matches
+from rocketmq_tx.store.property_scan import Limits, Matches
 from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.tag_codes import TagCodes
-
-
-class Limits(NamedTuple):
-    """How much one answer may hold."""
-
-    messages: int
-    size_bytes: int
 
 
 class _Wanted(NamedTuple):

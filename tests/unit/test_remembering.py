@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.filter import compile_expression, remembering
+from rocketmq_tx.filter import expression as expression_module
 from rocketmq_tx.protocol.properties import pack_properties, unpack_properties
 
 EXPRESSIONS = st.sampled_from(
@@ -67,3 +70,23 @@ class Remembering(SynchronousTestCase):
         for _ in range(2):
             look(b"x" * (remembering.REMEMBERED_BYTES_MAX + 1))
         self.assertEqual(len(tried), 103)
+
+    def test_a_value_that_decides_alone_is_found_in_one_step_the_next_time(self) -> None:
+        expression = compile_expression("a BETWEEN 0 AND 4")
+        stored = [b"k\1%d\2a\1%d\2" % (number, number % 10) for number in range(100)]
+        self.assertEqual(sum(map(expression.matches_stored, stored)), 50)
+        with mock.patch.object(expression, "_evaluate_stored", None):  # nothing is evaluated any more
+            self.assertEqual(sum(map(expression.matches_stored, stored)), 50)
+
+    def test_values_that_decide_alone_do_not_fill_the_memory_either(self) -> None:
+        self.patch(expression_module, "REMEMBERED_MAX", 10)
+        tried: list[bytes] = []
+        matches = expression_module._matching("a", lambda stored: not tried.append(stored))
+        for number in range(100):
+            self.assertTrue(matches(b"k\1v\2a\1%d" % number))
+        matches(b"k\1v\2a\0199")
+        self.assertEqual(len(tried), 100)
+        for _ in range(2):
+            matches(b"k\1v\2a\1" + b"x" * (remembering.REMEMBERED_BYTES_MAX + 1))
+            matches(b"a\1first of all")
+        self.assertEqual(len(tried), 104)

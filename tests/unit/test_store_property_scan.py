@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store import property_scan
 from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.property_scan import PropertyScan
 from rocketmq_tx.store.pull import GetResult, GetStatus
 from rocketmq_tx.store.records import properties_of
 from tests import memory_disk
@@ -178,3 +180,32 @@ class PropertyScans(SynchronousTestCase):
             self.assertLessEqual(result.count, count)
             at = result.next_offset
         self.assertEqual(found, wanted)
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.integers(0, 2**32),
+        st.integers(1, 40),
+        st.sampled_from([1, 1000, 5000, 1 << 20]),
+        st.sampled_from([2000, 1 << 22]),
+    )
+    def test_looking_at_all_of_a_span_together_gives_what_one_after_the_other_gives(
+        self, seed: int, count: int, most_bytes: int, most_read: int
+    ) -> None:
+        chance = random.Random(seed)
+        self.patch(property_scan, "READ_BYTES_MAX", most_read)
+        store = open_store(MemoryDisk(), max_transfer_bytes_on_message_in_memory=most_bytes)
+        for _ in range(chance.randrange(1, 150)):
+            sizes = chance.choice([(10, 11), (0, 300)])
+            one = message(
+                chance.choice(["T", "T", "Other"]),
+                body=b"x" * chance.randrange(*sizes),
+                tags=chance.choice("abc"),
+                born_host=chance.choice([V6_HOST, *[bytes(8)] * 9]),
+            )
+            store.append_all([one], NOW)
+        wants = is_tagged(*chance.choice(["a", "ab", "abc", "x"]))
+        for at in range(store.queue_offsets("T", 0)[1]):
+            together = store.get_messages("T", 0, at, count, None, wants=wants)
+            with mock.patch.object(PropertyScan, "_look_together", return_value=None):
+                one_by_one = store.get_messages("T", 0, at, count, None, wants=wants)
+            self.assertEqual(together, one_by_one)
