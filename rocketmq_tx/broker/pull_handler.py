@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import pull_rules
-from rocketmq_tx.broker.pull_rules import COMMIT_OFFSET, SUSPEND, Admission, Outcome, PullRules, ReaderRole
+from rocketmq_tx.broker.pull_rules import COMMIT_OFFSET, Admission, Outcome, PullRules, ReaderRole
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import PeerError, RequestRefused, StoreError, WouldBlock
 from rocketmq_tx.protocol.answers import PullAnswers
@@ -27,7 +27,7 @@ from rocketmq_tx.protocol.codes import RequestCode, ResponseCode, SerializeType
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import PullMessageRequestHeader
 from rocketmq_tx.remoting.registry import serves_runs
-from rocketmq_tx.store.pull import GetResult, GetStatus
+from rocketmq_tx.store.pull import GetResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ class PullHandler:
             return self._read_warmed(pull, cold)
         except StoreError as error:
             return refused(frame, error)
-        if result.status is not GetStatus.FOUND and header.sys_flag & SUSPEND and _is_at_end(result, header):
+        if pull_rules.may_wait(result.status, header.sys_flag, header.queue_offset):
             return self._hold(pull)
         return self._answer(pull, admission, result)
 
@@ -143,6 +143,10 @@ class PullHandler:
             self._offsets.commit(header.consumer_group, header.topic, header.queue_id, commit_offset)
 
     # -- holding ---------------------------------------------------------------------------------------------
+
+    def hold(self, pull: Pull) -> Deferred[bytes]:
+        """The answer to a pull that was checked and found nothing (`pull_rules.may_wait`), when it comes."""
+        return self._hold(pull).addCallback(b"".join)
 
     def _hold(self, pull: Pull) -> Deferred[Pieces]:
         answered: Deferred[Pieces] = Deferred()
@@ -278,11 +282,6 @@ class PullHandler:
         store = self._store_config
         is_master = store.broker_role is not BrokerRole.SLAVE
         return ReaderRole(self._broker_config.slave_read_enable, is_master or store.offset_check_in_slave)
-
-
-def _is_at_end(result: GetResult, header: PullMessageRequestHeader) -> bool:
-    """Only such a pull is held; one that saw only messages of other tags asks again, further on, at once."""
-    return pull_rules.response_code(result.status, header.queue_offset) is ResponseCode.PULL_NOT_FOUND
 
 
 def refused(frame: Frame, error: PeerError | StoreError) -> Pieces:

@@ -213,6 +213,14 @@ def conclude(
     return Outcome(code, status.name, suggested)
 
 
+def may_wait(status: GetStatus, sys_flag: int, queue_offset: int) -> bool:
+    """True when a pull wants to be held: it is at the end of its queue, and says that it can wait.
+
+    One that saw only messages of other tags asks again, further on, at once.
+    """
+    return bool(sys_flag & SUSPEND) and response_code(status, queue_offset) is ResponseCode.PULL_NOT_FOUND
+
+
 def is_nothing_new(result: GetResult, tested_to: int) -> bool:
     """True when a held pull stays held: no message it could get lies between `tested_to` and the queue's end.
 

@@ -1,8 +1,9 @@
 """The short cut for pulls as Java clients write them: who is admitted and finds messages is answered at once.
 
-Everything else - a refusal, nothing to give, bytes that are not in memory - goes the general way,
-`PullHandler`, from its beginning. So this module decides nothing of its own, and both ways give the same
-answers.
+Who is at the end of the queue, as a consumer that keeps up is with each of its pulls, is held without being
+read and checked again. Everything else - a refusal, an offset that is none, bytes that are not in memory -
+goes the general way, `PullHandler`, from its beginning. So this module decides nothing of its own, and both
+ways give the same answers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker import pull_rules
+from rocketmq_tx.broker.pull_handler import Pull
 from rocketmq_tx.errors import PeerError, StoreError
 from rocketmq_tx.protocol.answers import PullAnswers
 from rocketmq_tx.protocol.decoder import SCANNED_PULL
-from rocketmq_tx.protocol.pull_scan import as_frame
+from rocketmq_tx.protocol.pull_scan import as_frame, as_header, as_read_frame
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.pull import GetStatus
 
@@ -75,7 +77,12 @@ class ScannedPulls:
                 except StoreError:
                     pass  # the same
             if result is None or result.status is not GetStatus.FOUND:
-                answers += general.pull_all(peer, [as_frame(scanned)])
+                if result is not None and pull_rules.may_wait(result.status, header.sys_flag, queue_offset):
+                    general.commit(header, commit_offset)
+                    pull = Pull(peer, as_read_frame(scanned), as_header(scanned), queue_offset)
+                    answers.append(general.hold(pull))
+                else:
+                    answers += general.pull_all(peer, [as_frame(scanned)])
                 continue
             assert admission is not None
             general.commit(header, commit_offset)

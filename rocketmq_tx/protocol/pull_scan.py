@@ -109,6 +109,12 @@ def as_frame(scanned: ScannedPull) -> Frame:
     return Frame(11, scanned.opaque, 0, route.language, route.version, ext_fields=ext_fields)
 
 
+def as_read_frame(scanned: ScannedPull) -> Frame:
+    """That frame once its header has been read: without the text of it."""
+    route = scanned.route
+    return Frame(11, scanned.opaque, 0, route.language, route.version)
+
+
 def _new_route(key: tuple[bytes, ...], data: bytes, header_start: int, end: int) -> PullRoute | None:
     text = data[header_start:end]
     if b"\\" in text:

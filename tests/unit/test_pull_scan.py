@@ -19,7 +19,7 @@ from rocketmq_tx.protocol.decoder import SCANNED_PULL, FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import decode_frame
 from rocketmq_tx.protocol.headers import PullMessageRequestHeader
-from rocketmq_tx.protocol.pull_scan import ScannedPull, as_frame, as_header, scan_pull
+from rocketmq_tx.protocol.pull_scan import ScannedPull, as_frame, as_header, as_read_frame, scan_pull
 from rocketmq_tx.protocol.send_scan import SendScanner
 from rocketmq_tx.remoting.mishaps import refusals
 from tests import golden
@@ -74,6 +74,7 @@ class PullScannerAndParser(SynchronousTestCase):
                                  list((frame.ext_fields or {}).items()))  # fmt: skip
                 parsed = PullMessageRequestHeader.from_ext_fields(frame.ext_fields)
                 self.assertEqual(as_header(scanned), parsed)
+                self.assertEqual(as_read_frame(scanned), attrs.evolve(frame, ext_fields=None))
                 self.assertEqual(scanned[1:], (parsed.queue_offset, parsed.commit_offset, frame.opaque))
         return scanned
 
@@ -215,6 +216,44 @@ class BothWays(SynchronousTestCase):
             seen.add(answer if isinstance(answer, str) else answer.code)
         self.assertEqual(seen, {0, 1, 17, 19, 20, 21, 24, "held"})
 
+    def held(self, header: bytes, scan: bool) -> Deferred[bytes]:
+        """The answer to a pull that has to wait for it."""
+        scanner = self.broker.parts.sending.scanner if scan else None
+        ((code, run),) = FrameDecoder(scanner=scanner).feed(framed(header))
+        (answer,) = self.broker.parts.connections.registry.serve(FakePeer(), code, run)  # type: ignore[arg-type]
+        assert isinstance(answer, Deferred)
+        return answer
+
+    def test_who_waits_at_the_end_is_answered_the_same_whatever_ends_the_waiting(self) -> None:
+        ends = {
+            "a message": lambda: self.broker.send(b"new", properties={"TAGS": "TagA"}),
+            "messages of another tag, then time": lambda: (
+                self.broker.send(b"other", properties={"TAGS": "TagB"}),
+                self.broker.pass_time(21),
+            ),
+            "time": lambda: self.broker.pass_time(21),
+            "a topic that may not be read any more": lambda: (
+                setattr(self.broker.parts.topics.get("Orders"), "perm", 2),
+                self.broker.pass_time(21),
+            ),
+        }
+        codes = []
+        for number, (name, end) in enumerate(ends.items()):
+            at = self.broker.parts.store.queue_offsets("Orders", 0)[1]
+            header = changed(
+                '"sysFlag":"4","commitOffset":"0"', f'"sysFlag":"7","commitOffset":"{number}"', INLINE
+            )
+            header = header.replace(b'"queueOffset":"1"', b'"queueOffset":"%d"' % at)
+            header = header.replace(b'"subscription":"*"', b'"subscription":"TagA"')
+            waiting = [self.held(header, way) for way in (False, True, True)]
+            self.assertEqual(self.broker.parts.offsets.query("CG", "Orders", 0), number)
+            self.assertEqual([answer.called for answer in waiting], [False] * 3)
+            end()
+            parsed, *scanned = map(self.successResultOf, waiting)
+            self.assertEqual(scanned, [parsed, parsed], name)
+            codes.append(decode_frame(parsed[4 : 4 + int.from_bytes(parsed[:4], "big")]).code)
+        self.assertEqual(codes, [0, 20, 19, 16])
+
     def test_both_ways_count_the_same(self) -> None:
         traffic = self.broker.parts.reading.runtime_info._traffic
         before = attrs.asdict(traffic)
@@ -228,3 +267,6 @@ class BothWays(SynchronousTestCase):
         self.patch(scanned_pulls, "as_frame", lambda scanned: self.fail("it went the general way"))
         (answer,) = self.answers(INLINE.encode(), scan=True)
         self.assertEqual(answer.code if isinstance(answer, Frame) else answer, 0)
+        self.held(
+            changed('"sysFlag":"4"', '"sysFlag":"6"', INLINE).replace(b'set":"1"', b'set":"40"'), scan=True
+        )
