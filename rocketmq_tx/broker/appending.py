@@ -8,6 +8,7 @@ Facts: `spec/store.yaml` (put_checks_in_order, flush), `spec/processors.yaml` (p
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from rocketmq_tx.store.append import NewMessage, Placed
     from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
     from rocketmq_tx.store.batch_append import PlacedBatch, UniformBatch
+    from rocketmq_tx.store.consume_queue import ConsumeQueue
 
 # Looking a member up in its enum costs as much as three calls, and each append asks for several.
 _SLAVE = BrokerRole.SLAVE
 _SYNC_MASTER = BrokerRole.SYNC_MASTER
 _ASYNC_FLUSH = FlushDiskType.ASYNC_FLUSH
+_topic, _queue_id = attrgetter("topic"), attrgetter("queue_id")
 
 
 class AppendStore(Protocol):
@@ -44,6 +47,11 @@ class AppendStore(Protocol):
     def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]: ...
 
     def take_further_arrivals(self) -> set[tuple[str, int]]: ...
+
+    def queue(self, topic: str, queue_id: int) -> ConsumeQueue | None: ...
+
+    @property
+    def queues_forgotten(self) -> int: ...
 
 
 class AppendListener(Protocol):
@@ -141,9 +149,8 @@ class Appending:
 
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
         """The same by columns; None when only `append` can do it. Raises RequestRefused as that does."""
-        listeners = self.listeners
-        topics = [topic for topic, _ in messages.queues]
-        if self._config.enable_multi_dispatch or not listeners.keys().isdisjoint(topics):
+        topics = list(map(_topic, messages.queues))
+        if self._config.enable_multi_dispatch or not self.listeners.keys().isdisjoint(topics):
             return None
         self._check_may_append()
         try:
@@ -155,13 +162,21 @@ class Appending:
         self._appended()
         statistics, messages_count = self._statistics, len(placed.offsets)
         if statistics is not None:
-            if topics.count(topics[0]) == len(topics):
-                statistics.put_alike(topics[0], messages_count, messages_count * placed.size)
+            if isinstance(placed.topics, str):
+                statistics.put_alike(placed.topics, messages_count, messages_count * placed.size)
             else:
-                of_each = map(topics.__getitem__, messages.queue_numbers)
-                statistics.put_each(list(of_each), placed.size)
-        self._arrivals.notify_all(messages.queues)
+                statistics.put_each(placed.topics, placed.size)
+        self._arrivals.notify_all(topics, map(_queue_id, messages.queues))
         return placed
+
+    def queue(self, topic: str, queue_id: int) -> ConsumeQueue | None:
+        """For `append_alike`, as `StoredMessages.queue`."""
+        return self._store.queue(topic, queue_id)
+
+    @property
+    def queues_forgotten(self) -> int:
+        """When it changes, queues may not be what they were."""
+        return self._store.queues_forgotten
 
     def _check_may_append(self) -> None:
         self.check_role()

@@ -83,10 +83,10 @@ class ReplicatedArrivals:
         else:
             self._waiting.append((end, (topic, queue_id)))
 
-    def notify_all(self, queues: Iterable[tuple[str, int]]) -> None:
+    def notify_all(self, topics: Iterable[str], queue_ids: Iterable[int]) -> None:
         """They are stored."""
-        for queue in queues:
-            self.notify(*queue)
+        for topic, queue_id in zip(topics, queue_ids, strict=True):
+            self.notify(topic, queue_id)
 
     def shown_to(self, offset: int) -> None:
         """The mark has moved."""

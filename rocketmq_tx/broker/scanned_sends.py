@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count, groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -45,13 +45,13 @@ from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.append import NewMessage, Placed
 from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
+from rocketmq_tx.store.consume_queue import ConsumeQueue
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
-_derived: Callable[[SendRoute], Any] = attrgetter("derived")
-_queue: Callable[[Plan], tuple[str, int]] = itemgetter(slice(2))
-_but_queue: Callable[[Plan], tuple[int, int, int]] = itemgetter(slice(2, None))
-Way = Callable[[Peer, list[ScannedSend], int, list[Answer]], int]
+_queue: Callable[[SendRoute], Any] = attrgetter("queue")
+_manner: Callable[[SendRoute], tuple[int, int, int]] = attrgetter("manner")
+Way = Callable[[Peer, Sequence[ScannedSend], int, list[Answer]], int]
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
 _SPECIAL_PROPERTIES = (
@@ -86,6 +86,7 @@ class ScannedSends:
     ) -> None:
         self._settings = settings
         self._planned: list[SendRoute] = []
+        self._queues_forgotten = 0
         self._half_tails = HalfTails(settings.broker, self._plan_of)
         self._topics = topics
         self._appending = appending
@@ -99,14 +100,18 @@ class ScannedSends:
 
         The plans are taken off the routes themselves, as sends that wait in line hold on to theirs.
         """
-        for route in self._planned:
-            route.derived = None
-        self._planned.clear()
+        self._forget_plans()
         self._half_tails.forget()
         self._answers.settings_changed()
 
+    def _forget_plans(self) -> None:
+        for route in self._planned:
+            route.derived = route.queue = None
+        self._planned.clear()
+        self._queues_forgotten = self._appending.queues_forgotten
+
     @serves_runs(SCANNED_SEND)
-    def send_scanned(self, peer: Peer, run: list[ScannedSend]) -> list[Answer]:
+    def send_scanned(self, peer: Peer, run: Sequence[ScannedSend]) -> list[Answer]:
         now_ms = self._now_ms()
         try:
             send_rules.check_broker(self._settings.broker, now_ms)
@@ -154,19 +159,13 @@ class ScannedSends:
         if not stored or stored.keys or len(bodies[0]) > self._settings.store.max_message_size:
             return False
         routes = dict.fromkeys(run.routes)
-        plans = self._plans(routes)
-        others = set(map(_but_queue, plans))
-        if len(others) != 1:
+        queues = self._queues(routes)
+        manners = set(map(_manner, routes))
+        if not queues or len(manners) != 1:
             return False
-        ((flag, sys_flag, reconsume_times),) = others
-        of_routes = list(map(_queue, plans))
-        queues = dict(zip(dict.fromkeys(of_routes), count(), strict=False))
-        numbers: Sequence[int] = range(len(queues))
-        if len(queues) < len(bodies):
-            of_route = dict(zip(routes, map(queues.__getitem__, of_routes), strict=True))
-            numbers = list(map(of_route.__getitem__, run.routes))
+        ((flag, sys_flag, reconsume_times),) = manners
         messages = AlikeMessages(
-            list(queues), numbers, bodies,
+            queues, _queue_numbers(queues, run), bodies,
             [crc & _CRC_MASK for crc in map(crc32, bodies)], stored.before, run.unique_keys, stored.after,
             flag, sys_flag, run.born_timestamps, peer.packed_host, reconsume_times, stored.tags_code,
         )  # fmt: skip
@@ -178,22 +177,31 @@ class ScannedSends:
         if placed is None:
             return False
         if not run.routes[0].is_oneway:  # a flag of the frame, and their frames are alike
-            queue_ids = list(map([queue_id for _, queue_id in queues].__getitem__, numbers))
+            queue_ids = placed.queue_ids
             if self._appending.settles_at_once or not (stored.waits or self._appending.everybody_waits):
                 answers.append(self._answers.success_alike(run.opaques, queue_ids, placed))
             else:
                 answers.append(self._settled_alike(run, queue_ids, placed))
         return True
 
-    def _plans(self, routes: Iterable[SendRoute]) -> list[Plan]:
-        """The plans of these routes; none when one of them is out of the ordinary."""
-        plans = list(map(_derived, routes))
-        if None in plans:
+    def _queues(self, routes: Iterable[SendRoute]) -> dict[ConsumeQueue, None]:
+        """Those of these routes; none when one of them is out of the ordinary, or has none yet.
+
+        They hang on the routes: with a thousand topics, looking each up by its name costs as much as writing
+        its message.
+        """
+        if self._appending.queues_forgotten != self._queues_forgotten:
+            self._forget_plans()
+        queues = dict.fromkeys(map(_queue, routes))
+        if None in queues:
             for route in routes:
                 if route.derived is None:
                     self._make_plan(route)
-            plans = list(map(_derived, routes))
-        return plans if all(plans) else []
+                if route.derived and route.queue is None:
+                    topic, queue_id, *manner = route.derived
+                    route.queue, route.manner = self._appending.queue(topic, queue_id), tuple(manner)
+            queues = dict.fromkeys(map(_queue, routes))
+        return {} if None in queues else queues
 
     def _alone(self, peer: Peer, scanned: ScannedSend, now_ms: int, answers: list[Answer]) -> bool:
         """Stores an ordinary message that came alone, as `_ordinary` does, in fewer steps.
@@ -231,7 +239,7 @@ class ScannedSends:
             answers.append(self._answers.success(opaque, queue_id, offset, queue_offset))
         return True
 
-    def _ordinary(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
+    def _ordinary(self, peer: Peer, run: Sequence[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is not ordinary; returns their number."""
         born_host = peer.packed_host
         body_max = self._settings.store.max_message_size
@@ -258,7 +266,7 @@ class ScannedSends:
             self._store(peer, run[: len(messages)], messages, now_ms, answers)
         return len(messages)
 
-    def _halves(self, peer: Peer, run: list[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
+    def _halves(self, peer: Peer, run: Sequence[ScannedSend], now_ms: int, answers: list[Answer]) -> int:
         """Stores the messages up to the first that is no half message of this way; returns their number."""
         born_host = peer.packed_host
         body_max = self._settings.store.max_message_size
@@ -285,7 +293,7 @@ class ScannedSends:
     def _store(
         self,
         peer: Peer,
-        sends: list[ScannedSend],
+        sends: Sequence[ScannedSend],
         messages: list[NewMessage],
         now_ms: int,
         answers: list[Answer],
@@ -434,3 +442,13 @@ class ScannedSends:
     def _refused(self, sends: Sequence[ScannedSend], refusal: RequestRefused) -> list[bytes]:
         frames = (as_frame(scanned) for scanned in sends)
         return [self._answers.refused(frame, refusal) for frame in frames if not frame.is_oneway]
+
+
+def _queue_numbers(queues: dict[ConsumeQueue, None], run: AlikeSends) -> Sequence[int]:
+    """The place of each message's queue among these."""
+    if len(queues) == len(run):
+        return range(len(queues))
+    if len(queues) == 1:
+        return (0,) * len(run)
+    number_of = dict(zip(queues, count(), strict=False))
+    return list(map(number_of.__getitem__, map(_queue, run.routes)))

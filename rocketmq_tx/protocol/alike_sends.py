@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, repeat
 from struct import Struct
+from typing import overload
 
 from rocketmq_tx.protocol.send_scan import LARGEST_OPAQUE, PropertyTail, ScannedSend, SendRoute, SendScanner
 
@@ -35,14 +36,14 @@ _SHAPES_MAX = 64
 _HEADS_MAX = 16_384
 
 
-class AlikeSends(list[ScannedSend]):
+class AlikeSends(Sequence[ScannedSend]):
     """A run of scanned sends with one property tail, and keys, opaques and bodies of one length each.
 
-    It is the list that the scanner would have made of them, and has its parts as columns as well. It is never
-    changed; a part of it is a plain list.
+    It has the items of the list that the scanner would have made of them, and makes them when it is asked for
+    one: mostly their columns are all that is wanted. A part of it is a plain list.
     """
 
-    __slots__ = ("bodies", "born_timestamps", "opaques", "routes", "tail", "unique_keys")
+    __slots__ = ("_items", "bodies", "born_timestamps", "opaques", "routes", "tail", "unique_keys")
 
     def __init__(
         self,
@@ -54,15 +55,37 @@ class AlikeSends(list[ScannedSend]):
         bodies: Sequence[bytes],
     ) -> None:
         """`opaques` are their digits."""
-        super().__init__(
-            zip(routes, born_timestamps, unique_keys, repeat(tail), map(int, opaques), bodies, strict=False)
-        )
         self.routes = routes
         self.born_timestamps = born_timestamps
         self.unique_keys = unique_keys
         self.tail = tail
         self.opaques = opaques
         self.bodies = bodies
+        self._items: list[ScannedSend] = []
+
+    def __len__(self) -> int:
+        return len(self.bodies)
+
+    @overload
+    def __getitem__(self, at: int) -> ScannedSend: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[ScannedSend]: ...
+
+    def __getitem__(self, at: int | slice) -> ScannedSend | list[ScannedSend]:
+        return self._all()[at]
+
+    def __iter__(self) -> Iterator[ScannedSend]:
+        return iter(self._all())
+
+    def _all(self) -> list[ScannedSend]:
+        if not self._items:
+            opaques = map(int, self.opaques)
+            self._items += zip(
+                self.routes, self.born_timestamps, self.unique_keys, repeat(self.tail), opaques, self.bodies,
+                strict=False,
+            )  # fmt: skip
+        return self._items
 
 
 class _Shape:

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any, Final
 
 from rocketmq_tx.errors import FrameError
-from rocketmq_tx.protocol.alike_sends import ALIKE_LEAST, scan_alike
+from rocketmq_tx.protocol.alike_sends import ALIKE_LEAST, AlikeSends, scan_alike
 from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
@@ -214,10 +214,10 @@ def _may_be_alike(data: bytes, start: int, end: int) -> bool:
     )
 
 
-def _put_alike(runs: list[Run], gathered: dict[int, list[Any]], alike: list[Any]) -> None:
+def _put_alike(runs: list[Run], gathered: dict[int, list[Any]], alike: AlikeSends) -> None:
     """They are a run of their own, in front of ends that are there; what follows begins another one."""
     at = -1 if SCANNED_END in gathered else len(runs)
-    runs.insert(at, (SCANNED_SEND, alike))
+    runs.insert(at, (SCANNED_SEND, alike))  # type: ignore[arg-type]  # read like a list
     gathered.pop(SCANNED_SEND, None)
 
 

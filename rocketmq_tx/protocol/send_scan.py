@@ -68,7 +68,8 @@ class SendRoute:
     """What the sends of one producer to one queue have in common, with the frame's own constant fields.
 
     `header` holds all of it; its `born_timestamp` and `properties` belong to some message, not to all.
-    `derived` is free for the handler and starts as None.
+    `derived`, `manner` and `queue` are free for the handler and start as None: who takes many sends at once
+    asks their routes for one of these.
     """
 
     header: SendMessageRequestHeaderV2
@@ -78,6 +79,8 @@ class SendRoute:
     is_oneway: bool
     version: int
     derived: Any = None
+    manner: Any = None
+    queue: Any = None
 
 
 @attrs.define(eq=False)

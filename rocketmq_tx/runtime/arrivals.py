@@ -7,7 +7,7 @@ PullRequestHoldService looks at all held pulls every five seconds.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -50,6 +50,7 @@ class Arrivals:
         self._deadlines = Deadlines(reactor)
         self._held: dict[tuple[str, int], dict[Held, None]] = {}
         self._watchers: dict[tuple[str, int], Callable[[], object]] = {}
+        self._watched_topics: set[str] = set()
         self._closed = False
 
     def __len__(self) -> int:
@@ -82,10 +83,12 @@ class Arrivals:
     def watch(self, topic: str, queue_id: int, arrived: Callable[[], object]) -> None:
         """Calls `arrived()` at each arrival in a queue, for as long as it is watched; one watcher a queue."""
         self._watchers[topic, queue_id] = arrived
+        self._watched_topics.add(topic)
 
     def unwatch(self, topic: str, queue_id: int) -> None:
         """Nobody watches the queue any more."""
         self._watchers.pop((topic, queue_id), None)
+        self._watched_topics = {watched for watched, _ in self._watchers}
 
     def notify(self, topic: str, queue_id: int) -> None:
         """Messages have arrived in a queue; call it once per batch, after the append."""
@@ -99,10 +102,13 @@ class Arrivals:
             if held.deadline is not None and self._answered(held):
                 self.drop(held)
 
-    def notify_all(self, queues: Iterable[tuple[str, int]]) -> None:
+    def notify_all(self, topics: Sequence[str], queue_ids: Iterable[int]) -> None:
         """The same for several queues, of which hardly any may be waited for."""
         held, watchers = self._held, self._watchers
-        for key in [key for key in queues if key in held or key in watchers] if held or watchers else ():
+        if not held and self._watched_topics.isdisjoint(topics):
+            return  # as where nobody consumes at the moment: watched are few topics, which nobody sends to
+        queues = zip(topics, queue_ids, strict=True)
+        for key in [key for key in queues if key in held or key in watchers]:
             self.notify(*key)
 
     def drop(self, held: Held) -> None:

@@ -18,7 +18,6 @@ from rocketmq_tx.protocol.message import MESSAGE_MAGIC
 from rocketmq_tx.store.append import Placed
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
-from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.pending_keys import KeyColumn, PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import BORN_HOST_V6, HEADS, IPV6_HOST_BYTES, STORE_HOST_V6, TRANSACTION_MASK
@@ -27,13 +26,13 @@ from rocketmq_tx.store.records import BORN_HOST_V6, HEADS, IPV6_HOST_BYTES, STOR
 class AlikeMessages(NamedTuple):
     """Messages to store, some given one by one, in order, and some for all of them.
 
-    `queues` are the different (topic, queue id), `queue_numbers` says which of them each message goes to: a
-    range when each has one of its own. Bodies are of one length, keys as well. The stored properties of a
-    message are `before`, its key, `after`; the index finds it by that key, ASCII, alone. The rest is as in
-    `append.NewMessage`.
+    `queues` are those that get some, as `MessageStore.queue` gives them; `queue_numbers` says by its place
+    among them which one each message goes to: a range when each has one of its own. Bodies are of one length,
+    keys as well. The stored properties of a message are `before`, its key, `after`; the index finds it by
+    that key, ASCII, alone. The rest is as in `append.NewMessage`.
     """
 
-    queues: Sequence[tuple[str, int]]
+    queues: dict[ConsumeQueue, None]
     queue_numbers: Sequence[int]
     bodies: Sequence[bytes]
     body_crcs: Sequence[int]
@@ -49,10 +48,13 @@ class AlikeMessages(NamedTuple):
 
 
 class PlacedAlike(NamedTuple):
-    """Where they stand: the offset of each record, their size, and the number of each in its queue."""
+    """Where they stand: the offset of each record, their size, its topic, queue, and number in that."""
 
     offsets: range
     size: int
+    topics: str | Sequence[str]
+    """That of all, or of each."""
+    queue_ids: list[int]
     queue_offsets: Sequence[int]
     queue_counts: Sequence[int]
     """How many messages each of the queues got."""
@@ -67,16 +69,19 @@ class PlacedAlike(NamedTuple):
 
 
 _BORN_HOST_AT = 48
+_RECORD_BEGINS = struct.Struct(">II")
 _PROPERTIES_LENGTH = struct.Struct(">h")
-_pack_entry = QUEUE_ENTRY.pack
+_ENTRY_END = struct.Struct(">iq")
+_pack_entry = struct.Struct(f">q{_ENTRY_END.size}s").pack
+"""A queue entry; behind its offset it is the same in all of them."""
 _max_offset, _queue_id = attrgetter("max_offset"), attrgetter("queue_id")
-_topic_field = attrgetter("topic_field")
+_topic, _topic_field = attrgetter("topic"), attrgetter("topic_field")
 
 
 @lru_cache(maxsize=256)
-def _record(rest_of_head: int, body: int, behind_body: int, key: int, after: int) -> struct.Struct:
+def _record(rest_of_head: int, body: int, topic: int, before: int, key: int, after: int) -> struct.Struct:
     """A record: fields up to the born time as in `records.HEADS`, then bytes of these lengths."""
-    return struct.Struct(f">IIIiiqqiq{rest_of_head}s{body}s{behind_body}s{key}s{after}s")
+    return struct.Struct(f">8sIiiqqiq{rest_of_head}s{body}s{topic}s{before}s{key}s{after}s")
 
 
 class AlikeAppender:
@@ -100,25 +105,24 @@ class AlikeAppender:
         """
         if messages.sys_flag & TRANSACTION_MASK:
             return None
-        known = self._queues.queues
-        queues = [known.get(key) or self._queues.get(*key) for key in messages.queues]
-        if len(queues) > 1 and len(set(map(len, map(_topic_field, queues)))) > 1:
+        topic_fields = list(map(_topic_field, messages.queues))
+        if len(topic_fields) > 1 and len(set(map(len, topic_fields))) > 1:
             return None
         try:
-            records, placed = self._records(messages, queues, now_ms)
+            records, placed = self._records(messages, topic_fields, now_ms)
         except struct.error:
             return None
         begin, end = placed.offsets.start, placed.offsets.stop
         if end > self._log.record_limit(begin):
             return None
         self._log.append([(begin, records)], end)
-        self._enter(messages, queues, placed, now_ms)
+        self._enter(messages, placed, now_ms)
         self._log.last_record_at = placed.offsets[-1]
         self._log.last_store_timestamp = now_ms
         return placed
 
     def _records(
-        self, messages: AlikeMessages, queues: Sequence[ConsumeQueue], now_ms: int
+        self, messages: AlikeMessages, topic_fields: Sequence[bytes], now_ms: int
     ) -> tuple[bytes, PlacedAlike]:
         """The records back to back, and where they will stand. struct.error for a value out of range."""
         bodies, key_bytes, born_host = messages.bodies, len(messages.keys[0]), messages.born_host
@@ -131,46 +135,35 @@ class AlikeAppender:
         )[_BORN_HOST_AT:]  # fmt: skip
         properties_length = len(messages.before) + key_bytes + len(messages.after)
         before = _PROPERTIES_LENGTH.pack(properties_length) + messages.before
-        behind_bodies = [queue.topic_field + before for queue in queues]
         layout = _record(
-            len(rest_of_head), len(bodies[0]), len(behind_bodies[0]), key_bytes, len(messages.after)
-        )
+            len(rest_of_head), len(bodies[0]), len(topic_fields[0]), len(before), key_bytes,
+            len(messages.after),
+        )  # fmt: skip
         size, begin = layout.size, self._log.written_to
-        offsets = range(begin, begin + size * len(bodies), size)
+        placed = _placed(messages, range(begin, begin + size * len(bodies), size), size)
+        fields: Iterable[bytes] = topic_fields
+        if len(topic_fields) == 1:
+            fields = repeat(topic_fields[0])
+        elif len(topic_fields) < len(bodies):
+            fields = map(topic_fields.__getitem__, messages.queue_numbers)
+        records = map(
+            layout.pack, repeat(_RECORD_BEGINS.pack(size, MESSAGE_MAGIC)), messages.body_crcs,
+            placed.queue_ids, repeat(messages.flag), placed.queue_offsets, placed.offsets, repeat(sys_flag),
+            messages.born_timestamps, repeat(rest_of_head), bodies, fields, repeat(before), messages.keys,
+            repeat(messages.after),
+        )  # fmt: skip
+        return b"".join(records), placed
+
+    def _enter(self, messages: AlikeMessages, placed: PlacedAlike, now_ms: int) -> None:
+        """They are written: now their queues and the list of keys have them."""
+        queues, offsets = messages.queues, placed.offsets
+        entry_end = _ENTRY_END.pack(placed.size, messages.tags_code)
+        entries = map(_pack_entry, offsets, repeat(entry_end))
         if len(queues) == 1:
             (queue,) = queues
-            queue_offsets: Sequence[int] = range(queue.max_offset, queue.max_offset + len(bodies))
-            counts = [len(bodies)]
-            queue_ids: Iterable[int] = repeat(queue.queue_id)
-            behind: Iterable[bytes] = repeat(behind_bodies[0])
-        elif isinstance(messages.queue_numbers, range):
-            queue_offsets = list(map(_max_offset, queues))
-            counts = [1] * len(bodies)
-            queue_ids, behind = map(_queue_id, queues), behind_bodies
-        else:
-            numbers = messages.queue_numbers
-            ends = [count(queue.max_offset) for queue in queues]
-            queue_offsets = list(map(next, map(ends.__getitem__, numbers)))
-            counts = [next(end) - queue.max_offset for end, queue in zip(ends, queues, strict=True)]
-            queue_ids = map([queue.queue_id for queue in queues].__getitem__, numbers)
-            behind = map(behind_bodies.__getitem__, numbers)
-        records = map(
-            layout.pack, repeat(size), repeat(MESSAGE_MAGIC), messages.body_crcs, queue_ids,
-            repeat(messages.flag), queue_offsets, offsets, repeat(sys_flag), messages.born_timestamps,
-            repeat(rest_of_head), bodies, behind, messages.keys, repeat(messages.after),
-        )  # fmt: skip
-        return b"".join(records), PlacedAlike(offsets, size, queue_offsets, counts)
-
-    def _enter(
-        self, messages: AlikeMessages, queues: Sequence[ConsumeQueue], placed: PlacedAlike, now_ms: int
-    ) -> None:
-        """They are written: now their queues and the list of keys have them."""
-        offsets = placed.offsets
-        entries = map(_pack_entry, offsets, repeat(placed.size), repeat(messages.tags_code))
-        if len(queues) == 1:
-            queues[0].tail += b"".join(entries)
-            queues[0].max_offset += len(offsets)
-        elif isinstance(messages.queue_numbers, range):
+            queue.tail += b"".join(entries)
+            queue.max_offset += len(offsets)
+        elif len(queues) == len(offsets):
             for queue, entry in zip(queues, entries, strict=True):
                 queue.tail += entry
                 queue.max_offset += 1
@@ -180,10 +173,29 @@ class AlikeAppender:
                 tails[number] += entry
             for queue, got in zip(queues, placed.queue_counts, strict=True):
                 queue.max_offset += got
-        self._queues.dirty.update(dict.fromkeys(queues))
-        names = [topic for topic, _ in messages.queues]
-        topics: str | Sequence[str] = names[0]
-        if names.count(names[0]) < len(names):
-            topics = list(map(names.__getitem__, messages.queue_numbers))
+        self._queues.dirty.update(queues)
         keys = messages.keys
-        self._pending_keys.add_column(KeyColumn(topics, b"".join(keys), len(keys[0]), offsets, now_ms))
+        self._pending_keys.add_column(KeyColumn(placed.topics, b"".join(keys), len(keys[0]), offsets, now_ms))
+
+
+def _placed(messages: AlikeMessages, offsets: range, size: int) -> PlacedAlike:
+    """Where the messages will stand whose records begin at `offsets`."""
+    queues, numbers, total = messages.queues, messages.queue_numbers, len(offsets)
+    topics: str | Sequence[str]
+    if len(queues) == 1:
+        (queue,) = queues
+        of_one = range(queue.max_offset, queue.max_offset + total)
+        return PlacedAlike(offsets, size, queue.topic, [queue.queue_id] * total, of_one, (total,))
+    of_queues = list(map(_topic, queues))
+    one_topic = of_queues[0] == of_queues[-1] and of_queues.count(of_queues[0]) == len(of_queues)
+    topics = of_queues[0] if one_topic else of_queues
+    queue_ids = list(map(_queue_id, queues))
+    if len(queues) == total:
+        return PlacedAlike(offsets, size, topics, queue_ids, list(map(_max_offset, queues)), (1,) * total)
+    if not one_topic:
+        topics = list(map(topics.__getitem__, numbers))
+    queue_ids = list(map(queue_ids.__getitem__, numbers))
+    ends = [count(queue.max_offset) for queue in queues]
+    queue_offsets = list(map(next, map(ends.__getitem__, numbers)))
+    counts = [next(end) - queue.max_offset for end, queue in zip(ends, queues, strict=True)]
+    return PlacedAlike(offsets, size, topics, queue_ids, queue_offsets, counts)

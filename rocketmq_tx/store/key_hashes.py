@@ -62,9 +62,19 @@ def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
     return _last_words(count, "I").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))
 
 
-def _short_index_hashes(topic: str, padded: bytes, count: int) -> list[int]:
-    """The same of `topic#key`, as the index wants them."""
-    lanes = _combined(padded, count) + _prefix_of_32(topic) * _ones(count)
+@functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
+def _low_words(count: int) -> struct.Struct:
+    """So many lanes of 256 bits of which only the last word is not 0."""
+    return struct.Struct(">" + f"{_KEY_CHARS - 4}xI" * count)
+
+
+def _short_index_hashes(topics: str | Sequence[str], padded: bytes, count: int) -> list[int]:
+    """The same of `topic#key`, as the index wants them; of one topic or of one each."""
+    if isinstance(topics, str):
+        prefixes = _prefix_of_32(topics) * _ones(count)
+    else:
+        prefixes = int.from_bytes(_low_words(count).pack(*map(_prefix_of_32, topics)), "big")
+    lanes = _combined(padded, count) + prefixes
     hashes = list(map(abs, _last_words(count, "i").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))))
     if _NO_INT in hashes:
         hashes = [number & _LARGEST_INT for number in hashes]
@@ -120,13 +130,8 @@ def column_hashes(topics: str | Sequence[str], keys: bytes, key_bytes: int) -> l
     step = _KEYS_AT_A_TIME * _KEY_CHARS
     for start in range(0, len(keys), step):
         part = keys[start : start + step]
-        if isinstance(topics, str):
-            found += _short_index_hashes(topics, part, len(part) // _KEY_CHARS)
-        else:
-            hashes = _short_hashes(part, len(part) // _KEY_CHARS)
-            prefixes = map(_prefix_of_32, topics[len(found) : len(found) + _KEYS_AT_A_TIME])
-            numbers = [(prefix + own) & _LOW_WORD for prefix, own in zip(prefixes, hashes, strict=True)]
-            found += [number if number <= _LARGEST_INT else -number & _LARGEST_INT for number in numbers]
+        of_part = topics if isinstance(topics, str) else topics[len(found) : len(found) + _KEYS_AT_A_TIME]
+        found += _short_index_hashes(of_part, part, len(part) // _KEY_CHARS)
     return found
 
 

@@ -37,6 +37,8 @@ class QueueTable:
         """Light queues (%LMQ%...), whose number is limited."""
         self.condemned: dict[str, int] = {}
         """Files that do not count any more and are to be removed, and the entries in each."""
+        self.forgotten = 0
+        """So many queues were forgotten: who holds on to some asks for them anew when it has changed."""
 
     def get(self, topic: str, queue_id: int) -> ConsumeQueue:
         """The queue, made when it is new."""
@@ -51,6 +53,7 @@ class QueueTable:
     def _pop(self, key: QueueKey) -> ConsumeQueue:
         """Forgets a queue."""
         queue = self.queues.pop(key)
+        self.forgotten += 1
         self.dirty.pop(queue, None)
         self.light_count -= is_light(key[0])
         return queue

@@ -145,6 +145,15 @@ class StoredMessages:
         """(topic, queue id) of every queue."""
         return list(self._queues.queues)
 
+    def queue(self, topic: str, queue_id: int) -> ConsumeQueue | None:
+        """For `append_alike`: the queue, if there is one; good until `queues_forgotten` changes."""
+        return self._queues.queues.get((topic, queue_id))
+
+    @property
+    def queues_forgotten(self) -> int:
+        """How many queues there are no more."""
+        return self._queues.forgotten
+
     @property
     def light_queue_count(self) -> int:
         """How many light queues there are."""

@@ -136,6 +136,11 @@ class FakeStore:
         """None, so that they are stored one by one; tests of columns have a whole broker."""
         return None
 
+    queues_forgotten = 0
+
+    def queue(self, topic: str, queue_id: int) -> None:
+        """None, so that nothing comes by columns at all."""
+
     def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
         found = []
         for batch in batches:

@@ -195,6 +195,17 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 20)
 
+    def test_queues_that_were_removed_and_began_anew(self) -> None:
+        frames = [frame(number, 100 + number, queue_id=number % 4) for number in range(20)]
+
+        def act(broker: Connected) -> list[object]:
+            answers = [broker.read(frames)]
+            broker.parts.store.delete_topic(TOPIC)
+            answers += [broker.read(frames), broker.read(frames)]
+            return [answers, broker.parts.store.queue_offsets(TOPIC, 3)]
+
+        self.both(act, 40)
+
     def test_a_topic_that_somebody_follows(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.protocol.java import crc32
 from rocketmq_tx.store import message_store
 from rocketmq_tx.store.append import NewMessage
-from rocketmq_tx.store.append_alike import AlikeMessages
+from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import BORN_HOST, NOW, SEGMENT, STORE_HOST, message, open_store, small_config
@@ -32,7 +33,7 @@ def alike(
 ) -> AlikeMessages:
     bodies = [bytes((number % 256,)) * body_size for number in range(count)]
     made = AlikeMessages(
-        queues or [("TopicTest", 0)],
+        dict.fromkeys(queues or [("TopicTest", 0)]),  # type: ignore[arg-type]  # see `append`
         queue_numbers or [0] * count,
         bodies,
         [crc32(body) for body in bodies],
@@ -49,10 +50,17 @@ def alike(
     return made._replace(**changes)
 
 
+def append(store: MessageStore, messages: AlikeMessages, now_ms: int = NOW) -> PlacedAlike | None:
+    """Appends messages of `alike`, whose queues are given by topic and queue id: a store has its own."""
+    queues = dict.fromkeys([store._queues.get(*key) for key in messages.queues])  # type: ignore[misc]
+    return store.append_alike(messages._replace(queues=queues), now_ms)
+
+
 def one_by_one(messages: AlikeMessages) -> list[NewMessage]:
+    queues: Any = list(messages.queues)
     return [
         NewMessage(
-            *messages.queues[number], body, crc, messages.before + key + messages.after, messages.flag,
+            *queues[number], body, crc, messages.before + key + messages.after, messages.flag,
             messages.sys_flag, born_timestamp, messages.born_host, messages.reconsume_times, 0,
             messages.tags_code, (key.decode(),),
         )
@@ -107,7 +115,7 @@ class OneByOneAndByColumns(SynchronousTestCase):
             placed = []
             for number, messages in enumerate(all_runs):
                 if by_columns:
-                    places = store.append_alike(messages, NOW + number)
+                    places = append(store, messages, NOW + number)
                     assert places is not None
                     placed.append(places.each())
                     got = Counter(messages.queue_numbers)
@@ -124,8 +132,8 @@ class OneByOneAndByColumns(SynchronousTestCase):
     def test_keys_are_found(self) -> None:
         store = open_store(MemoryDisk())
         messages = alike(30, [("TopicTest", 0), ("TopicMore", 1)], [0, 1] * 15)
-        assert store.append_alike(messages, NOW) is not None
-        assert store.append_alike(alike(8), NOW) is not None
+        assert append(store, messages) is not None
+        assert append(store, alike(8)) is not None
         store.derived.write_index(NOW)
         for topic, number, wanted in (("TopicTest", 4, 2), ("TopicMore", 5, 1), ("TopicTest", 20, 1)):
             key = f"7F000001{number:024X}"
@@ -140,7 +148,7 @@ class LeftToTheOtherWay(SynchronousTestCase):
 
     def assert_left(self, messages: AlikeMessages) -> None:
         before = (files(self.disk), self.store.written_to, self.store.queue_offsets("TopicTest", 0))
-        self.assertIsNone(self.store.append_alike(messages, NOW))
+        self.assertIsNone(append(self.store, messages))
         self.assertEqual(
             (files(self.disk), self.store.written_to, self.store.queue_offsets("TopicTest", 0)), before
         )
@@ -149,7 +157,7 @@ class LeftToTheOtherWay(SynchronousTestCase):
     def test_a_run_in_which_the_segment_ends(self) -> None:
         self.store.append_all([message(body=bytes(SEGMENT - 1000))], NOW)
         self.assert_left(alike(10, body_size=100))
-        self.assertIsNotNone(self.store.append_alike(alike(2, body_size=100), NOW))
+        self.assertIsNotNone(append(self.store, alike(2, body_size=100)))
 
     def test_topics_of_different_length_are_left(self) -> None:
         self.assert_left(alike(3, [("TopicTest", 0), ("T", 0)], [0, 1, 0]))
@@ -168,26 +176,26 @@ class Failing(SynchronousTestCase):
         self.store = open_store(self.disk)
 
     def test_a_failed_write_leaves_nothing(self) -> None:
-        self.store.append_alike(alike(2), NOW)
+        append(self.store, alike(2))
         end, keys = self.store.written_to, self.store._pending_keys.waiting
         for short in (None, 150):
             self.disk.fail("write", LOG, errno.EIO, short=short)
             with self.assertRaises(StoreError):
-                self.store.append_alike(alike(5, [("TopicTest", 0), ("TopicMore", 0)], [0, 1, 0, 1, 0]), NOW)
+                append(self.store, alike(5, [("TopicTest", 0), ("TopicMore", 0)], [0, 1, 0, 1, 0]))
             self.disk.heal()
             self.assertEqual(self.store.queue_offsets("TopicTest", 0), (0, 2))
             self.assertEqual(self.store.queue_offsets("TopicMore", 0), (0, 0))
             self.assertEqual((self.store.written_to, self.store._pending_keys.waiting), (end, keys))
         self.assertEqual(self.disk.content(LOG + "0" * 20)[end : end + 1000], bytes(1000))
-        self.assertIsNotNone(self.store.append_alike(alike(1), NOW))
+        self.assertIsNotNone(append(self.store, alike(1)))
 
     def test_a_store_that_takes_nothing_says_why(self) -> None:
         self.store.refuse("test", "it rests")
         with self.assertRaisesRegex(StoreUnavailable, "it rests"):
-            self.store.append_alike(alike(), NOW)
+            append(self.store, alike())
 
     def test_keys_that_nobody_enters_are_bounded(self) -> None:
         self.patch(message_store, "PENDING_KEYS_MAX", 20)
         for _ in range(10):
-            self.store.append_alike(alike(8), NOW)
+            append(self.store, alike(8))
         self.assertLessEqual(self.store._pending_keys.waiting, 28)

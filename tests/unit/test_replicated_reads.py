@@ -85,7 +85,7 @@ class ReplicatedReadsTests(SynchronousTestCase):
         shown = ReplicatedArrivals(arrivals, self.store, self.mark)
         tried: list[str] = []
         arrivals.hold("T", 0, 10, lambda: bool(tried.append("T")) or True, lambda: None)
-        shown.notify_all([("S", 0), ("T", 0)])
+        shown.notify_all(["S", "T"], [0, 0])
         self.assertEqual(tried, [])
         self.mark.visible_to = self.ends[-1]
         shown.shown_to(self.ends[-1])

@@ -226,14 +226,20 @@ class ArrivalsTests(SynchronousTestCase):
         self.assertEqual(heard, ["1", "1"])
 
     def test_of_several_queues_with_arrivals_each_that_is_waited_for_hears_of_it(self) -> None:
-        self.arrivals.notify_all([("orders", 0)])
+        self.arrivals.notify_all(["orders"], [0])
         self.hold("a")
         self.hold("b", queue_id=3)
-        self.arrivals.notify_all([("orders", 1), ("orders", 0)])
+        self.arrivals.notify_all(["orders"] * 2, [1, 0])
         self.assertEqual(self.calls, ["a tried"])
         self.arrivals.watch("orders", 1, lambda: self.calls.append("heard"))
-        self.arrivals.notify_all([("orders", queue) for queue in range(3)])
+        self.arrivals.notify_all(["orders"] * 3, range(3))
         self.assertEqual(self.calls, ["a tried", "heard"])
+        for held in self.arrivals._held[("orders", 3)].copy():
+            self.arrivals.drop(held)
+        self.arrivals.notify_all(["orders", "others"], [1, 1])
+        self.arrivals.unwatch("orders", 1)
+        self.arrivals.notify_all(["orders"], [1])
+        self.assertEqual(self.calls, ["a tried", "heard", "heard"])
 
     def test_a_watcher_that_fails_is_no_business_of_who_appends(self) -> None:
         self.arrivals.watch("orders", 1, lambda: 1 // 0)
