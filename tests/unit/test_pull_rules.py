@@ -312,7 +312,7 @@ class Outcomes(SynchronousTestCase):
 
     def test_readers_of_old_messages_are_sent_to_a_slave_where_that_is_allowed(self) -> None:
         role = ReaderRole(slave_read_enable=True, corrects_offsets=True)
-        group = attrs.evolve(self.admission.group, broker_id=3, which_broker_when_consume_slowly=1)
+        group = SubscriptionGroupConfig(group_name="g", broker_id=3, which_broker_when_consume_slowly=1)
         admission = Admission(group, self.admission.subscription)
         for role_now, behind, broker_id in ((role, True, 1), (role, False, 3), (MASTER, True, 0)):
             outcome = conclude(result(GetStatus.FOUND, suggest_slave=behind), 7, 7, admission, role_now)
