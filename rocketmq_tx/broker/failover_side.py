@@ -9,7 +9,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from rocketmq_tx.broker.missing_topics import missing_topics
+from rocketmq_tx.broker.missing_topics import make_missing_topics
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.own_role import OwnRole
 from rocketmq_tx.broker.registration import Registration
@@ -19,7 +19,7 @@ from rocketmq_tx.broker.stepping_aside import SteppingAside
 from rocketmq_tx.broker.takeover import Takeover
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.errors import RemotingError, RequestRefused
+from rocketmq_tx.errors import RemotingError
 from rocketmq_tx.failover.epoch_file import EpochFile
 from rocketmq_tx.failover.reconciling import Reconciliation
 from rocketmq_tx.failover.state import BrokerState, ask_state
@@ -173,18 +173,7 @@ class FailoverSide:
     def _fit_tables(self) -> None:
         """What a slave has taken over late, or too early, is made to fit its log, which is the log now."""
         usual_queues = self._settings.broker.default_topic_queue_nums
-        missing = missing_topics(self._store, lambda topic: self._topics.get(topic) is not None, usual_queues)
-        for topic, queues in missing.items():
-            try:
-                self._topics.ensure(topic, queues)
-            except RequestRefused as refused:  # a folder of somebody's among the queues
-                self._log.warn("a topic is not made: topic={topic} {reason}", topic=topic, reason=refused)
-                continue
-            self._log.info(
-                "a topic is made that had come with messages only: topic={topic} queues={queues}",
-                topic=topic,
-                queues=queues,
-            )
+        make_missing_topics(self._store, self._topics, usual_queues)
         self._lower_offsets()
 
     def _lower_offsets(self) -> None:

@@ -1,19 +1,41 @@
-"""Topics whose messages a slave has, but not their settings: made in the moment before their master was gone.
+"""Topics whose messages a broker has, but not their settings: made in the moment before somebody was gone.
 
-A slave hears of a new topic a moment later than of its first messages (`table_news`). Whoever takes over just
-then has acknowledged messages that no consumer may pull, since nobody knows their topic.
+A slave hears of a new topic a moment later than of its first messages (`table_news`), and the file of topics
+is written a moment later when very many are made (`kept_table`), or its disk is full. Who takes over just
+then, or starts after a kill, has acknowledged messages that no consumer may pull, since nobody knows their
+topic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rocketmq_tx.errors import StoreError
+from twisted.logger import Logger
+
+from rocketmq_tx.broker.topics import TopicTable
+from rocketmq_tx.errors import RequestRefused, StoreError
 from rocketmq_tx.protocol.names import DLQ_PREFIX, RETRY_PREFIX, is_light, is_system_topic
 from rocketmq_tx.store.stored_messages import StoredMessages
 
+_log = Logger()
 RECENT_MS = 60_000
 """Topics that had their last message longer before the end of the log were deleted: tables come each 10 s."""
+
+
+def make_missing_topics(store: StoredMessages, topics: TopicTable, usual_queues: int) -> None:
+    """Puts them into the table."""
+    missing = missing_topics(store, lambda topic: topics.get(topic) is not None, usual_queues)
+    for topic, queues in missing.items():
+        try:
+            topics.ensure(topic, queues)
+        except RequestRefused as refused:  # a folder of somebody's among the queues
+            _log.warn("a topic is not made: topic={topic} {reason}", topic=topic, reason=refused)
+            continue
+        _log.info(
+            "a topic is made that had come with messages only: topic={topic} queues={queues}",
+            topic=topic,
+            queues=queues,
+        )
 
 
 def missing_topics(

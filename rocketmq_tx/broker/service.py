@@ -19,6 +19,7 @@ from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
 from rocketmq_tx.broker.failover_side import FailoverSide
+from rocketmq_tx.broker.missing_topics import make_missing_topics
 from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
 from rocketmq_tx.broker.registration import Registration
@@ -34,6 +35,7 @@ from rocketmq_tx.broker.transactions import Transactions
 from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.codes import SerializeType
 from rocketmq_tx.remoting.caller import RemotingClient
@@ -86,7 +88,7 @@ class BrokerParts:
         self.flushes, self.arrivals, self.slaves = storage.flushes, storage.arrivals, storage.slaves
         self.appending, self.statistics = storage.appending, storage.statistics
         self.automatic = storage.automatic
-        self.tables = Tables(settings, disk, storage.notice, reactor, now_ms)
+        self.tables = Tables(settings, disk, storage.notice, reactor, now_ms, self._fit_topics)
         self.topics, self.groups = self.tables.topics, self.tables.groups
         self.offsets = self.tables.offsets
         self.sending = SendingSide(
@@ -300,6 +302,11 @@ class BrokerParts:
     def _released_before(self, commit_log_offset: int) -> Deferred[None]:
         waiting = self.timers.appended_again_before(commit_log_offset)
         return waiting.addCallback(lambda _: self.transactions.put_back_before(commit_log_offset))
+
+    def _fit_topics(self) -> None:
+        """A kill may have come before the file of topics was written, and after their first messages were."""
+        if not self.store_service.was_clean and self.settings.store.broker_role is not BrokerRole.SLAVE:
+            make_missing_topics(self.store, self.topics, self.settings.broker.default_topic_queue_nums)
 
     def _drop_messages(self, topic: str) -> None:
         self.store.delete_topic(topic)

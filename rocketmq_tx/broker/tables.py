@@ -18,7 +18,10 @@ from rocketmq_tx.store.json_file import JsonFile
 
 
 class Tables:
-    """Makes them, and `service`, which loads and saves them. With `enableLmq` they know light names, too."""
+    """Makes them, and `service`, which loads and saves them. With `enableLmq` they know light names, too.
+
+    `loaded` is called when `service` has loaded them.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class Tables:
         notice: Callable[[str], None],
         reactor: Any,
         now_ms: WallClock,
+        loaded: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._disk = disk
@@ -48,7 +52,12 @@ class Tables:
         self.topics = topic_table(broker, self.file("topics.json"), now_ms, reactor)
         self.groups = group_table(broker, self.file("subscriptionGroup.json"), now_ms, reactor)
         self.service = TablesService(
-            self.topics, self.groups, offset_file, lambda: broker.flush_consumer_offset_interval, reactor
+            self.topics,
+            self.groups,
+            offset_file,
+            lambda: broker.flush_consumer_offset_interval,
+            reactor,
+            loaded,
         )
 
     def file(self, name: str) -> JsonFile:

@@ -17,7 +17,10 @@ SAVE_AGAIN_S = 10.0
 
 
 class TablesService(Service):
-    """Topics and groups write themselves down; here they get a second chance, and offsets their period."""
+    """Topics and groups write themselves down; here they get a second chance, and offsets their period.
+
+    `loaded` is called at the start, when they are loaded.
+    """
 
     def __init__(
         self,
@@ -26,8 +29,10 @@ class TablesService(Service):
         offset_file: OffsetFile,
         offsets_interval_ms: Callable[[], int],
         reactor: Any,
+        loaded: Callable[[], object],
     ) -> None:
         self.setName("tables")
+        self._loaded = loaded
         self._topics = topics
         self._groups = groups
         self._offset_file = offset_file
@@ -42,6 +47,7 @@ class TablesService(Service):
         self._topics.load()
         self._groups.load()
         self._offset_file.load()
+        self._loaded()
         self._again.startService()
         self._offsets.startService()
 

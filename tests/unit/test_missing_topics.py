@@ -1,4 +1,4 @@
-"""Which topics a new master makes because their messages have come without them."""
+"""Which topics a new master makes, or a start after a kill, because their messages have come without them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import errno
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.missing_topics import RECENT_MS, missing_topics
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.protocol.headers import DeleteTopicRequestHeader
 from rocketmq_tx.store.message_store import MessageStore
+from tests.memory_broker import MemoryBroker
 from tests.memory_disk import MemoryDisk
 from tests.store_cases import NOW, message, open_store
 
@@ -53,3 +57,29 @@ class MissingTopics(SynchronousTestCase):
         self.send("New")
         self.disk.fail("read", "commitlog", errno.EIO)
         self.assertEqual(self.missing(), {"New": 8})
+
+
+class AfterAKillTests(SynchronousTestCase):
+    """The table of topics was not written when the kill came: many were made, or the disk was full."""
+
+    def unwritten(self, **keys: object) -> MemoryBroker:
+        broker = MemoryBroker(**keys)
+        self.assertEqual(broker.send(b"hello", "Before").code, ResponseCode.SUCCESS)
+        broker.disk.fail("create", "topics.json", errno.ENOSPC)
+        self.assertEqual(broker.send(b"hello", "Fresh", 2).code, ResponseCode.SUCCESS)
+        return broker
+
+    def test_what_was_acknowledged_can_be_pulled(self) -> None:
+        broker = self.unwritten().killed()
+        self.assertEqual(broker.pull("Fresh", 2).code, ResponseCode.SUCCESS)
+        self.assertEqual(broker.send(b"hello", "Fresh", 3).code, ResponseCode.SUCCESS)
+
+    def test_a_topic_that_was_deleted_stays_so(self) -> None:
+        broker = MemoryBroker()
+        broker.send(b"hello", "Gone")
+        broker.ask(Frame.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader(topic="Gone")))
+        self.assertEqual(broker.killed().pull("Gone").code, ResponseCode.TOPIC_NOT_EXIST)
+
+    def test_a_slave_leaves_it_to_its_master(self) -> None:
+        broker = self.unwritten().killed(brokerRole="SLAVE", brokerId=1)
+        self.assertEqual(broker.pull("Fresh", 2).code, ResponseCode.TOPIC_NOT_EXIST)
