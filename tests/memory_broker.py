@@ -26,11 +26,11 @@ from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import (
     ConsumerSendMsgBackRequestHeader,
     PullMessageRequestHeader,
-    SendMessageRequestHeaderV2,
 )
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import encode_properties
 from tests.memory_disk import MemoryDisk
+from tests.send_headers import send_header
 from tests.unit.broker_parts import FakePeer, broker_settings
 
 BEGAN_MS = 1_795_239_814_400
@@ -167,18 +167,8 @@ class MemoryBroker:
         properties: Mapping[str, str] | None = None,
         **fields: Any,
     ) -> Frame:
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg",
-            topic=topic,
-            default_topic="TBW102",
-            default_topic_queue_nums=4,
-            queue_id=queue_id,
-            sys_flag=fields.pop("sys_flag", 0),
-            born_timestamp=self.now_ms(),
-            flag=fields.pop("flag", 0),
-            properties=encode_properties(properties or {}),
-            **fields,
-        )
+        stored = encode_properties(properties or {})
+        header = send_header(topic, queue_id, born_timestamp=self.now_ms(), properties=stored, **fields)
         return self.ask(Frame.request(RequestCode.SEND_MESSAGE_V2, header, body))
 
     def pull(self, topic: str = "Orders", queue_id: int = 0, offset: int = 0, group: str = "cg") -> Frame:

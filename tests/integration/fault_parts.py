@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +21,7 @@ from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import decode_frame, encode_frame
 from rocketmq_tx.protocol.header_fields import Header
 from rocketmq_tx.protocol.headers import PullMessageRequestHeader, SendMessageRequestHeaderV2
+from tests import send_headers
 from tests.clusters import HOST, NAMESRV_BANNER, SMALL_STORE, Ours, write_properties
 from tests.ports import free_broker_port, free_port
 from tests.processes import ServerProcess
@@ -93,12 +95,8 @@ class Client:
         self.close()
 
 
-def send_header(topic: str = "Faults", queue_id: int = 0, **more: object) -> SendMessageRequestHeaderV2:
-    return SendMessageRequestHeaderV2(
-        producer_group="faults", topic=topic, default_topic="TBW102", default_topic_queue_nums=4,
-        queue_id=queue_id, sys_flag=0, born_timestamp=1_700_000_000_000, flag=0, properties="",
-        reconsume_times=0, **more,
-    )  # fmt: skip
+def send_header(topic: str = "Faults", queue_id: int = 0, **special: Any) -> SendMessageRequestHeaderV2:
+    return send_headers.send_header(topic, queue_id, producer_group="faults", reconsume_times=0, **special)
 
 
 def pull_header(topic: str, queue_id: int, offset: int, **more: object) -> PullMessageRequestHeader:

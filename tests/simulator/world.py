@@ -18,11 +18,11 @@ from rocketmq_tx.config.settings import load_namesrv
 from rocketmq_tx.namesrv.service import make_namesrv
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
 from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.runtime.services import OrderedServices
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import MemoryDisk
+from tests.send_headers import send_header
 from tests.simulator.network import Network
 from tests.simulator.process import SimulatedDisk, SimulatedReactor, SimulatedThread
 from tests.unit.broker_parts import broker_settings
@@ -249,15 +249,5 @@ class Client:
     def send(
         self, address: str, body: bytes, topic: str = "TopicTest", queue_id: int = 0, timeout_s: float = 5.0
     ) -> Deferred[Frame]:
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg",
-            topic=topic,
-            default_topic="TBW102",
-            default_topic_queue_nums=4,
-            queue_id=queue_id,
-            sys_flag=0,
-            born_timestamp=self.world.now_ms(),
-            flag=0,
-            properties="",
-        )
+        header = send_header(topic, queue_id, born_timestamp=self.world.now_ms())
         return self.ask(address, Frame.request(RequestCode.SEND_MESSAGE_V2, header, body), timeout_s)

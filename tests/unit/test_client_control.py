@@ -38,6 +38,7 @@ from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.remoting.registry import Registry, Reply, serves
 from tests.memory_broker import MemoryBroker
+from tests.send_headers import send_header
 from tests.wire import Wire
 
 GROUP, CLIENT_ID = "cg", "10.0.0.1@1"
@@ -159,11 +160,8 @@ class ReplyTests(ConnectedCase):
         peer = self.broker.parts.reading.producers.peer_of(CLIENT_ID)
         assert peer is not None
         self.client.answers = None
-        header = SendMessageRequestHeaderV2(
-            producer_group="replier", topic=REPLY_TOPIC, default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=5, flag=0,
-            properties=encode_properties({"REPLY_TO_CLIENT": CLIENT_ID}),
-        )  # fmt: skip
+        properties = encode_properties({"REPLY_TO_CLIENT": CLIENT_ID})
+        header = send_header(REPLY_TOPIC, producer_group="replier", properties=properties)
         answer = self.protocol.peer.call(
             Frame.request(RequestCode.SEND_REPLY_MESSAGE_V2, header, b"late"), 30.0
         )
@@ -208,10 +206,7 @@ class ReplyTests(ConnectedCase):
 
     def test_a_slave_makes_no_topic_for_a_reply(self) -> None:
         self.broker.becomes(BrokerRole.SLAVE)
-        header = SendMessageRequestHeaderV2(
-            producer_group="p", topic="New", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=5, flag=0,
-        )  # fmt: skip
+        header = send_header("New")
         answer = self.ask(RequestCode.SEND_REPLY_MESSAGE_V2, header, b"x")
         self.assertEqual(answer.code, ResponseCode.TOPIC_NOT_EXIST)
         self.assertIsNone(self.broker.parts.topics.get("New"))
@@ -229,10 +224,7 @@ class ReplyTests(ConnectedCase):
         self.assertEqual(len(self.broker.records(REPLY_TOPIC)), 1)
 
     def test_the_checks_of_a_send_come_first(self) -> None:
-        header = SendMessageRequestHeaderV2(
-            producer_group="p", topic="no such topic", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=5, flag=0,
-        )  # fmt: skip
+        header = send_header("no such topic")
         answer = self.ask(RequestCode.SEND_REPLY_MESSAGE_V2, header, b"x")
         self.assertEqual(answer.code, ResponseCode.SYSTEM_ERROR)
         self.assertIn("illegal characters", answer.remark or "")

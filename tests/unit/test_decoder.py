@@ -22,23 +22,18 @@ from rocketmq_tx.protocol.decoder import (
 )
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, encode_frame
-from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2
 from rocketmq_tx.protocol.send_scan import SendScanner, as_frame
+from tests.send_headers import send_header
 
 #: Damaged frames fed by the suite; ROCKETMQ_TX_FUZZ_FRAMES=1000000 for the long run (ten seconds).
 FUZZ_FRAMES = int(os.environ.get("ROCKETMQ_TX_FUZZ_FRAMES", "50000"))
 
 
 def send(number: int) -> Frame:
-    header = SendMessageRequestHeaderV2(
-        producer_group="g",
-        topic="T",
-        default_topic="TBW102",
-        default_topic_queue_nums=4,
-        queue_id=number % 4,
-        sys_flag=0,
+    header = send_header(
+        "T",
+        number % 4,
         born_timestamp=1700000000000 + number,
-        flag=0,
         properties=f"UNIQ_KEY\x017F000001{number:08X}\x02WAIT\x01true",
         reconsume_times=0,
     )

@@ -25,12 +25,12 @@ from rocketmq_tx.protocol.headers import (
     GetMinOffsetRequestHeader,
     PullMessageRequestHeader,
     QueryConsumerOffsetRequestHeader,
-    SendMessageRequestHeaderV2,
     UpdateConsumerOffsetRequestHeader,
 )
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.protocol.properties import decode_properties
 from tests.memory_broker import MemoryBroker
+from tests.send_headers import send_header
 from tests.unit.broker_parts import FakePeer
 
 ON = {"enableLmq": "true", "enableMultiDispatch": "true"}
@@ -86,10 +86,7 @@ class DispatchTests(LightCase):
             BatchItem(0, b"two", forged.encode()),
             BatchItem(0, b"three", f"INNER_MULTI_DISPATCH\1{B},{A}".encode()),
         ]
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=1, flag=0, properties="", batch=True,
-        )  # fmt: skip
+        header = send_header("Orders", batch=True)
         answer = self.broker.ask(Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, encode_batch(items)))
         self.assertEqual(answer.code, 0, answer.remark)
         told = [one.property_map.get("INNER_MULTI_QUEUE_OFFSET") for one in self.broker.records()]
@@ -192,10 +189,7 @@ class RefusalTests(LightCase):
 
     def test_a_batch_that_would_make_too_many_light_queues_is_refused(self) -> None:
         self.broker = MemoryBroker(**ON, maxLmqConsumeQueueNum="2")
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=1, flag=0, properties="", batch=True,
-        )  # fmt: skip
+        header = send_header("Orders", batch=True)
         for wanted, code in ((3, ResponseCode.SYSTEM_ERROR), (2, ResponseCode.SUCCESS)):
             names = [f"INNER_MULTI_DISPATCH\1%LMQ%{number}".encode() for number in range(wanted)]
             items = encode_batch([BatchItem(0, b"x", name) for name in (*names, names[0])])

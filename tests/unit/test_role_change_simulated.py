@@ -15,10 +15,10 @@ from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import (
     PromoteRequestHeader,
     PromoteResponseHeader,
-    SendMessageRequestHeaderV2,
 )
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.protocol.properties import encode_properties
+from tests.send_headers import send_header
 from tests.simulator.world import BrokerNode, World
 
 NAME_SERVER, FIRST, SECOND, THIRD, CLIENT = (f"192.0.2.{number}" for number in (9, 1, 2, 3, 8))
@@ -241,15 +241,10 @@ class LiveMasterTests(PromotionCase):
 
 class WaitingMessageTests(PromotionCase):
     def send_with(self, node: BrokerNode, body: bytes, **properties: str) -> None:
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg",
-            topic="Waiting",
-            default_topic="TBW102",
+        header = send_header(
+            "Waiting",
             default_topic_queue_nums=1,
-            queue_id=0,
-            sys_flag=0,
             born_timestamp=self.world.now_ms(),
-            flag=0,
             properties=encode_properties(properties),
         )
         frame = Frame.request(RequestCode.SEND_MESSAGE_V2, header, body)

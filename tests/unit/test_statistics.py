@@ -14,10 +14,10 @@ from rocketmq_tx.protocol.headers import (
     DeleteSubscriptionGroupRequestHeader,
     DeleteTopicRequestHeader,
     GetConsumeStatsRequestHeader,
-    SendMessageRequestHeaderV2,
     ViewBrokerStatsDataRequestHeader,
 )
 from tests.memory_broker import MemoryBroker
+from tests.send_headers import send_header
 
 NOTHING = BrokerStatsItem()
 
@@ -110,10 +110,7 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual(self.minute("BROKER_PUT_NUMS", self.cluster).sum, 20)
 
     def test_a_batch_is_one_call_of_many_messages(self) -> None:
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=1, flag=0, properties="", batch=True,
-        )  # fmt: skip
+        header = send_header("Orders", batch=True)
         body = encode_batch([BatchItem(0, b"%d" % number, b"") for number in range(8)])
         self.broker.ask(Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, body))
         self.look()

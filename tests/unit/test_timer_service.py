@@ -15,11 +15,12 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import EndTransactionRequestHeader, SendMessageRequestHeaderV2
+from rocketmq_tx.protocol.headers import EndTransactionRequestHeader
 from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.protocol.properties import encode_properties
 from tests.memory_broker import BEGAN_MS, MemoryBroker
 from tests.memory_disk import MemoryDisk
+from tests.send_headers import send_header
 
 TIMER = "rmq_sys_wheel_timer"
 MANIFEST = "/store/timers/manifest.json"
@@ -237,10 +238,7 @@ class Refused(TimerCase):
                 len(own).to_bytes(2, "big"), own,
             )
         )  # fmt: skip
-        header = SendMessageRequestHeaderV2(
-            producer_group="pg", topic="Orders", default_topic="TBW102", default_topic_queue_nums=4,
-            queue_id=0, sys_flag=0, born_timestamp=0, flag=0, properties="", batch=True,
-        )  # fmt: skip
+        header = send_header("Orders", batch=True)
 
         answer = self.broker.ask(Frame.request(RequestCode.SEND_BATCH_MESSAGE, header, body))
 

@@ -10,7 +10,6 @@ from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import (
     CheckTransactionStateRequestHeader,
     EndTransactionRequestHeader,
-    SendMessageRequestHeaderV2,
     SendMessageResponseHeader,
 )
 from rocketmq_tx.protocol.message import decode_records
@@ -18,6 +17,7 @@ from rocketmq_tx.protocol.message_ids import decode_offset_message_id
 from rocketmq_tx.protocol.properties import encode_properties
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves
+from tests.send_headers import send_header
 from tests.simulator.world import BrokerNode
 from tests.unit.test_role_change_simulated import FIRST, SECOND, PromotionCase
 
@@ -66,15 +66,12 @@ class PromotedTransactionTests(PromotionCase):
 
     def half(self, node: BrokerNode, key: str) -> EndTransactionRequestHeader:
         """Sends a half message; what ends it."""
-        header = SendMessageRequestHeaderV2(
+        header = send_header(
+            TOPIC,
             producer_group=GROUP,
-            topic=TOPIC,
-            default_topic="TBW102",
             default_topic_queue_nums=1,
-            queue_id=0,
             sys_flag=4,
             born_timestamp=self.world.now_ms(),
-            flag=0,
             properties=encode_properties({"UNIQ_KEY": key, "TRAN_MSG": "true", "PGROUP": GROUP}),
         )
         answer = self.answered(node, Frame.request(RequestCode.SEND_MESSAGE_V2, header, key.encode()))
