@@ -28,7 +28,11 @@ from benchmarks.raw_send import encode_send
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
-from rocketmq_tx.protocol.headers import PullMessageRequestHeader
+from rocketmq_tx.protocol.headers import (
+    GetMaxOffsetRequestHeader,
+    PullMessageRequestHeader,
+    QueryMessageRequestHeader,
+)
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.store.early_checkpoints import LOOK_S, RESTS_S
 from tests.memory_broker import SUBSCRIPTION, MemoryBroker
@@ -181,6 +185,20 @@ def scanned_pulls(first: int) -> bytes:
     )
 
 
+def request(number: int) -> bytes:
+    """One that is parsed and served the general way, at once."""
+    header = GetMaxOffsetRequestHeader(topic="Orders", queue_id=number % 4)
+    return encode_frame(Frame.request(RequestCode.GET_MAX_OFFSET, header, opaque=number))
+
+
+def look_up(number: int) -> bytes:
+    """The same, by a handler that waits where something is not in memory: here a key that nobody has."""
+    header = QueryMessageRequestHeader(
+        topic="Orders", key=f"none{number}", max_num=32, begin_timestamp=0, end_timestamp=1 << 62
+    )
+    return encode_frame(Frame.request(RequestCode.QUERY_MESSAGE, header, opaque=number))
+
+
 def count_all() -> dict[str, dict[str, float]]:
     """The counts of this version of the code on this version of Python."""
     broker = CountedBroker()
@@ -192,11 +210,17 @@ def count_all() -> dict[str, dict[str, float]]:
         "lonely send": broker.cost([sends(number, 1) for number in range(reads)], 1),
     }
     broker.come_to_rest()
-    return found | {
+    found |= {
         "pull of 32": broker.cost([pull_of_32(32 * number % 1024) for number in range(reads)], 32),
         "scanned pulls of 32": broker.cost([scanned_pulls(8 * number) for number in range(reads)], 8 * 32),
         "pipelined send to many topics": broker.cost(to_many, batch),
         "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
+    }
+    broker.come_to_rest()
+    return found | {
+        "lonely request": broker.cost([request(number) for number in range(reads)], 1),
+        "pipelined request": broker.cost([request(number) * 16 for number in range(reads)], 16),
+        "lonely look-up": broker.cost([look_up(number) for number in range(reads)], 1),
         "memory": {"blocks kept by a send": broker.blocks_kept(pipelined, batch)},
     }
 
