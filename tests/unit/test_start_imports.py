@@ -21,6 +21,7 @@ LATER = {
     "rocketmq_tx.namesrv": "the other role",
     "rocketmq_tx.failover.zookeeper": "for autoFailover only",
     "rocketmq_tx.failover.automatic": "for autoFailover only",
+    "rocketmq_tx.failover.rounds": "for autoFailover only",
     "rocketmq_tx.filter": "`compiled_expressions` imports it when somebody subscribes by SQL92",
     "rocketmq_tx.store.verify": "for mqstore",
     "rocketmq_tx.store.repair": "for mqstore",
