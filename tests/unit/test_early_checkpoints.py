@@ -25,10 +25,10 @@ class EarlyOnes(SynchronousTestCase):
         self.early.made(2.5, 2.5)
         self.assertFalse(any(self.early.is_due(LITTLE_BYTES - 1, 3.0 + second) for second in range(3)))
 
-    def test_they_take_a_tenth_of_the_time_at_most(self) -> None:
+    def test_they_take_a_fifth_of_the_time_at_most(self) -> None:
         self.early.made(10.0, 10.5)
-        self.assertFalse(self.early.is_due(MUCH_BYTES, 15.4))
-        self.assertTrue(self.early.is_due(MUCH_BYTES, 15.5))
+        self.assertFalse(self.early.is_due(MUCH_BYTES, 12.4))
+        self.assertTrue(self.early.is_due(MUCH_BYTES, 12.5))
 
     def test_one_that_failed_is_not_tried_again_at_once(self) -> None:
         self.early.failed(5.0)
