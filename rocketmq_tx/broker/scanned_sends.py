@@ -35,9 +35,10 @@ from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.alike_sends import AlikeSends
 from rocketmq_tx.protocol.bodies import TopicFilterType
-from rocketmq_tx.protocol.codes import ResponseCode, SerializeType
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode, SerializeType
 from rocketmq_tx.protocol.decoder import SCANNED_SEND
 from rocketmq_tx.protocol.flags import SysFlag, transaction_type
+from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.properties import decode_properties, encode_properties
 from rocketmq_tx.protocol.send_scan import PropertyTail, ScannedSend, SendRoute, as_frame
@@ -49,6 +50,7 @@ from rocketmq_tx.store.consume_queue import ConsumeQueue
 
 PLANS_MAX = 16_384
 _CRC_MASK = 0x7FFFFFFF
+_JSON = SerializeType.JSON
 _queue: Callable[[SendRoute], Any] = attrgetter("queue")
 _manner: Callable[[SendRoute], tuple[int, int, int]] = attrgetter("manner")
 Way = Callable[[Peer, Sequence[ScannedSend], int, list[Answer]], int]
@@ -401,15 +403,32 @@ class ScannedSends:
         return [*at_once, self._settled(waiting, places)] if waiting else at_once
 
     def _settled_alike(self, run: AlikeSends, queue_ids: list[int], placed: PlacedAlike) -> Deferred[bytes]:
-        """All their answers, when the last of them is safe."""
+        """All their answers, when the last of them is safe.
+
+        Those of success are made while disk or slave is at work, when there is time and the messages are in
+        the processor's cache. Of these nothing is kept but their opaques.
+        """
+        settling = self._appending.settle([placed.last], len(queue_ids))
+        opaques, make = run.opaques, self._answers
+        success = make.success_alike(opaques, queue_ids, placed)
 
         def settled(status: ResponseCode) -> bytes:
             if status is ResponseCode.SUCCESS:
-                return self._answers.success_alike(run.opaques, queue_ids, placed)
-            return self._stored(run, placed.each(), status)
+                return success
+            found = [
+                make.encode(_JSON, status, int(opaque), queue_id, [place])
+                for opaque, queue_id, place in zip(opaques, queue_ids, placed.each(), strict=True)
+            ]
+            return b"".join(found)
 
-        settling = self._appending.settle([placed.last], len(queue_ids))
-        return settling.addCallbacks(settled, self._not_settled, errbackArgs=(run,))
+        def not_settled(failure: Failure) -> bytes:
+            refusal = failure.value
+            if not isinstance(refusal, RequestRefused):
+                failure.raiseException()
+            frames = [Frame(RequestCode.SEND_MESSAGE_V2, int(opaque)) for opaque in opaques]
+            return b"".join([make.refused(frame, refusal) for frame in frames])
+
+        return settling.addCallbacks(settled, not_settled)
 
     def _settled(self, waiting: Sequence[ScannedSend], places: Sequence[Placed]) -> Deferred[bytes]:
         """As `_settled_alike`, for messages that are not."""

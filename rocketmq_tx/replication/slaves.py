@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
 
 from rocketmq_tx.config.store import MessageStoreConfig
-from rocketmq_tx.errors import FlushTimeout
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.ha_frames import Greeting
 from rocketmq_tx.remoting.connections import TurnEnd
@@ -57,7 +55,7 @@ class Slaves:
     def __init__(self, config: MessageStoreConfig, reactor: IReactorTime) -> None:
         self._config = config
         self._reactor = reactor
-        self._replicated = Watermark(reactor, name="replicated")
+        self._replicated = self._new_mark()
         self._slaves: dict[Slave, None] = {}
         self.turn_end = TurnEnd(reactor)
         """Of the connections of those who wait."""
@@ -88,7 +86,15 @@ class Slaves:
 
         Who waits now is answered FLUSH_SLAVE_TIMEOUT when the time is up.
         """
-        self._replicated = Watermark(self._reactor, name="replicated")
+        self._replicated = self._new_mark()
+
+    def _new_mark(self) -> Watermark:
+        return Watermark(
+            self._reactor,
+            name="replicated",
+            reached=ResponseCode.SUCCESS,
+            late=lambda sentence: ResponseCode.FLUSH_SLAVE_TIMEOUT,
+        )
 
     def log_grew(self) -> None:
         """Something was appended: it goes to every slave that can take it at once."""
@@ -110,8 +116,7 @@ class Slaves:
         """
         if not self._any_in_sync(offset):
             return succeed(ResponseCode.SLAVE_NOT_AVAILABLE)
-        waiting = self._replicated.wait(offset, self._config.slave_timeout / 1000)
-        return waiting.addCallbacks(lambda _: ResponseCode.SUCCESS, _not_in_time)
+        return self._replicated.wait(offset, self._config.slave_timeout / 1000)
 
     def _any_in_sync(self, offset: int) -> bool:
         """A slave that has not reported yet counts as far as any has ever come, as with Apache."""
@@ -121,8 +126,3 @@ class Slaves:
             if offset - (self.replicated_to if reached is None else reached) < most_behind:
                 return True
         return False
-
-
-def _not_in_time(failure: Failure) -> ResponseCode:
-    failure.trap(FlushTimeout)
-    return ResponseCode.FLUSH_SLAVE_TIMEOUT

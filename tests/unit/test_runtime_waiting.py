@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import FlushTimeout, StoreError
@@ -133,6 +134,78 @@ class WatermarkTests(SynchronousTestCase):
         self.assertEqual(self.mark.waiting, 0)
         self.mark.advance(300)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_its_owner_says_what_waits_fire_with(self) -> None:
+        mark = Watermark(self.clock, 100, reached="there", late=lambda sentence: f"late: {sentence}")
+        self.assertEqual(self.successResultOf(mark.wait(100, 1)), "there")
+        short, long = mark.wait(200, 1), mark.wait(150, 2)
+        self.clock.advance(1)
+        self.assertIn("late: flushed stands at 100, 200 was", self.successResultOf(short))
+        mark.advance(150)
+        self.assertEqual(self.successResultOf(long), "there")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waits_that_come_and_end_leave_nothing_behind_while_one_goes_on(self) -> None:
+        self.mark.wait(10_000, 100).addErrback(lambda failure: failure.trap(FlushTimeout))
+        for value in range(101, 1101):
+            self.mark.wait(value, 50)
+            self.mark.advance(value)
+        self.assertEqual((self.mark.waiting, len(self.mark._waits)), (1, 1))
+        self.assertLess(len(self.mark._deadlines), 5)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(100)
+        self.assertEqual(
+            (self.mark.waiting, len(self.mark._deadlines), self.clock.getDelayedCalls()), (0, 0, [])
+        )
+
+    @given(
+        st.lists(
+            st.one_of(
+                st.tuples(st.just("wait"), st.integers(1, 20), st.integers(0, 8)),
+                st.tuples(st.just("advance"), st.integers(1, 20), st.just(0)),
+                st.tuples(st.just("time"), st.integers(1, 5), st.just(0)),
+                st.tuples(st.just("cancel"), st.integers(0, 10), st.just(0)),
+                st.tuples(st.just("fail"), st.just(0), st.just(0)),
+            ),
+            max_size=40,
+        )
+    )
+    def test_each_wait_ends_once_as_the_first_that_happens_to_it(self, steps: list) -> None:
+        clock, now, value = Clock(), 0, 0
+        mark = Watermark(clock, reached="reached", late=lambda sentence: "late")
+        ended: dict[int, object] = {}
+        open_waits: dict[int, tuple[int, int]] = {}
+        deferreds = []
+
+        def note(end: object, number: int) -> None:
+            ended[number] = "no" if isinstance(end, Failure) else end
+
+        for name, first, second in steps:
+            expected: dict[int, object] = {}
+            if name == "wait":
+                number = len(deferreds)
+                deferreds.append(mark.wait(first, second))
+                deferreds[-1].addBoth(note, number)
+                open_waits[number] = (first, now + second)
+            elif name == "advance":
+                value = max(value, first)
+                mark.advance(first)
+            elif name == "time":
+                now += first
+                clock.advance(first)
+                expected = {n: "late" for n, (_, due) in open_waits.items() if due <= now}
+            elif name == "cancel" and first < len(deferreds):
+                deferreds[first].cancel()
+                expected = {first: "no"} if first in open_waits else {}
+            elif name == "fail":
+                mark.fail_all(StoreError("the disk said EIO"))
+                expected = dict.fromkeys(open_waits, "no")
+            expected |= {n: "reached" for n, (wanted, _) in open_waits.items() if wanted <= value}
+            self.assertEqual(ended, expected)
+            ended.clear()
+            open_waits = {n: wait for n, wait in open_waits.items() if n not in expected}
+            self.assertEqual(mark.waiting, len(open_waits))
+            self.assertEqual(bool(clock.getDelayedCalls()), bool(open_waits))
 
     def test_failing_all_leaves_the_mark_where_it_is(self) -> None:
         waits = [self.mark.wait(value, 5) for value in (200, 300)]
