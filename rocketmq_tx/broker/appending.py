@@ -207,16 +207,17 @@ class Appending:
         config = self._config
         return config.flush_disk_type is _ASYNC_FLUSH and config.broker_role is not _SYNC_MASTER
 
-    def settle(self, placed: Sequence[Placed], messages: int = 0) -> Deferred[ResponseCode]:
-        """Fires with the status for the last of `placed`, and thereby for all of them.
-
-        `messages` is their number when only the last is given. The status is SUCCESS, FLUSH_DISK_TIMEOUT,
-        SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT; a bad one of the slave wins over a bad one of the disk.
-        Fails with RequestRefused when the disk failed.
-        """
+    def settle(self, placed: Sequence[Placed]) -> Deferred[ResponseCode]:
+        """Fires with the status for the last of `placed`, and thereby for all of them: see `settle_to`."""
         commit_log_offset, size, _ = placed[-1]
-        end = commit_log_offset + size
-        messages = messages or len(placed)
+        return self.settle_to(commit_log_offset + size, len(placed))
+
+    def settle_to(self, end: int, messages: int) -> Deferred[ResponseCode]:
+        """Fires with the status for so many messages, the last of which ends at that offset of the log.
+
+        The status is SUCCESS, FLUSH_DISK_TIMEOUT, SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT; a bad one of
+        the slave wins over a bad one of the disk. Fails with RequestRefused when the disk failed.
+        """
         if self._config.broker_role is not _SYNC_MASTER and not self.everybody_waits:
             return self._flushed(end, messages)
         if self._config.flush_disk_type is _ASYNC_FLUSH:

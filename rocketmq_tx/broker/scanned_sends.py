@@ -408,7 +408,7 @@ class ScannedSends:
         Those of success are made while disk or slave is at work, when there is time and the messages are in
         the processor's cache. Of these nothing is kept but their opaques.
         """
-        settling = self._appending.settle([placed.last], len(queue_ids))
+        settling = self._appending.settle_to(placed.offsets.stop, len(queue_ids))
         opaques, make = run.opaques, self._answers
         success = make.success_alike(opaques, queue_ids, placed)
 

@@ -83,6 +83,8 @@ class Watermark:
             return
         self.value = value
         waits = self._waits
+        if not waits:
+            return
         while waits and waits[0][0] <= self.value:
             deferred = heappop(waits)[2]
             if not deferred.called:

@@ -59,10 +59,6 @@ class PlacedAlike(NamedTuple):
     queue_counts: Sequence[int]
     """How many messages each of the queues got."""
 
-    @property
-    def last(self) -> Placed:
-        return Placed(self.offsets[-1], self.size, self.queue_offsets[-1])
-
     def each(self) -> list[Placed]:
         """The same one by one."""
         return list(map(Placed, self.offsets, repeat(self.size), self.queue_offsets))
