@@ -16,7 +16,7 @@ _SEND = (
 )
 _PULL = (
     '{"code":11,"extFields":{"queueId":"%d","maxMsgNums":"32","sysFlag":"6","suspendTimeoutMillis":"15000",'
-    '"commitOffset":"0","topic":"%s","queueOffset":"%d","expressionType":"TAG","subVersion":"1",'
+    '"commitOffset":"0","topic":"%s","queueOffset":"%d","expressionType":"%s","subVersion":"1",'
     '"consumerGroup":"bench_consumer","subscription":"%s"},"flag":0,"language":"JAVA","opaque":%d,'
     '"serializeTypeCurrentRPC":"JSON","version":407}'
 )
@@ -41,9 +41,11 @@ def encode_send(
     return _frame((_SEND % (topic, queue_id, key, tag, properties, opaque)).encode(), body)
 
 
-def encode_pull(topic: str, queue_id: int, offset: int, opaque: int, tags: str = "*") -> bytes:
+def encode_pull(
+    topic: str, queue_id: int, offset: int, opaque: int, expression: str = "*", kind: str = "TAG"
+) -> bytes:
     """PULL_MESSAGE of up to 32 messages that brings its subscription and may be held."""
-    return _frame((_PULL % (queue_id, topic, offset, tags, opaque)).encode())
+    return _frame((_PULL % (queue_id, topic, offset, kind, expression, opaque)).encode())
 
 
 def encode_batch_send(topic: str, queue_id: int, opaque: int, bodies: Sequence[bytes]) -> bytes:

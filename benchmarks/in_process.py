@@ -56,6 +56,7 @@ class Bench:
             mappedFileSizeConsumeQueue=6_000_000,
             maxHashSlotNum=5_000_000,
             maxIndexNum=20_000_000,
+            enablePropertyFilter=True,
         )
         host, peer = IPv4Address("TCP", "127.0.0.1", 10911), IPv4Address("TCP", "127.0.0.1", 40_000)
         self.transport = Sink(hostAddress=host, peerAddress=peer)
@@ -111,7 +112,7 @@ def batches(of_a_read: int = 8, even: bool = True) -> Callable[[Bench], tuple[li
     return prepare
 
 
-def pulls(mixed: bool, tags: str = "*") -> Callable[[Bench], tuple[list[bytes], int]]:
+def pulls(mixed: bool, wanted: str = "*", kind: str = "TAG") -> Callable[[Bench], tuple[list[bytes], int]]:
     def prepare(bench: Bench) -> tuple[list[bytes], int]:
         bench.create_topics([TOPIC])
         places = [(queue, number) for queue in range(QUEUES) for number in range(PULLED)]
@@ -125,9 +126,9 @@ def pulls(mixed: bool, tags: str = "*") -> Callable[[Bench], tuple[list[bytes], 
         ]
         bench.serve(as_reads(frames, 64))
         bench.broker.pass_time(2.0)
-        step = 32 if tags == "*" else 64
+        step = 32 if wanted == "*" else 64
         pulled = [
-            encode_pull(TOPIC, queue, at, at, tags)
+            encode_pull(TOPIC, queue, at, at, wanted, kind)
             for queue in range(QUEUES)
             for at in range(0, PULLED - step + 1, step)
         ]
@@ -146,7 +147,9 @@ CASES: dict[str, Callable[[Bench], tuple[list[bytes], int]]] = {
     "batch-uneven": batches(even=False),
     "pull": pulls(mixed=False),
     "pull-mixed": pulls(mixed=True),
-    "pull-tag": pulls(mixed=False, tags="TagA"),
+    "pull-tag": pulls(mixed=False, wanted="TagA"),
+    "pull-tag-mixed": pulls(mixed=True, wanted="TagA"),
+    "pull-sql": pulls(mixed=False, wanted="a BETWEEN 0 AND 4", kind="SQL92"),
 }
 
 

@@ -17,7 +17,7 @@ from rocketmq_tx.store.records import STORE_TIMESTAMP_HEAD_BYTES, store_timestam
 
 _BLOCK_ENTRIES = 600
 """So many, 12 KB, are read for less than two single ones."""
-_NEAR_BYTES = 48 << 10
+_NEAR_BYTES = 32 << 10
 """Of the log: where the records of all entries left are so near, one read takes the place of five or six."""
 _KEPT_ENTRIES = 1000
 """Steps among more entries than this are kept: some 300 of a full file."""
