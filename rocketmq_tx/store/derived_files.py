@@ -84,6 +84,11 @@ class DerivedFiles:
             self._pending_keys.clear()
         self._refusals.pop("index", None)
 
+    @property
+    def keys_waiting(self) -> int:
+        """About how many keys of new messages `write_index` would enter."""
+        return self._pending_keys.waiting
+
     def write_index_bite(self, now_ms: int) -> bool:
         """As `write_index`, but only a bite of what a start has left; whether there was any."""
         if not self.is_index_behind:

@@ -7,11 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import derived_tending
-from rocketmq_tx.broker.derived_tending import INDEX_BITE_S, INDEX_LATER_S
+from rocketmq_tx.broker.derived_tending import (
+    INDEX_BITE_LONGEST_S,
+    INDEX_BITE_S,
+    INDEX_LATER_S,
+    KEYS_A_BITE,
+    next_bite_s,
+)
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
@@ -41,6 +49,7 @@ class TendedStore(FakeStore):
         self.bites = 0
         self.closed_with: Any = self
         self.unclaimed_bytes = 0
+        self.keys_waiting = 0
 
     def open(self, now_ms: int) -> RecoveryReport:
         self.done.append("open")
@@ -149,6 +158,28 @@ class Tending(SynchronousTestCase):
         self.clock.advance(0.008)
         self.assertEqual(self.store.done, ["open", "index", "index"])
         self.stop()
+
+    def test_few_keys_wait_for_more_of_them_and_many_do_not(self) -> None:
+        for keys, waited_s in ((4, INDEX_BITE_S), (4, INDEX_BITE_LONGEST_S), (1000, INDEX_BITE_LONGEST_S)):
+            self.store.keys_waiting = keys
+            self.service.appended()
+            self.clock.advance(waited_s - 0.0005)
+            written = self.store.done.count("index")
+            self.clock.advance(0.0005)
+            self.assertEqual(self.store.done.count("index"), written + 1, (keys, waited_s))
+        self.service.appended()
+        self.clock.advance(INDEX_BITE_S)
+        self.assertEqual(self.store.done.count("index"), 4)
+        self.stop()
+
+    @given(st.floats(INDEX_BITE_S, INDEX_BITE_LONGEST_S), st.integers(0, 100_000))
+    def test_keys_wait_so_long_that_as_many_come_as_are_entered_cheaply_within_bounds(
+        self, last_s: float, keys: int
+    ) -> None:
+        bite_s = next_bite_s(last_s, keys)
+        self.assertTrue(INDEX_BITE_S <= bite_s <= INDEX_BITE_LONGEST_S)
+        if INDEX_BITE_S < bite_s < INDEX_BITE_LONGEST_S:
+            self.assertAlmostEqual(keys * bite_s / last_s, KEYS_A_BITE)
 
     def start_again(self, bites: int) -> None:
         """As a start that has left so many bites of keys for later."""
