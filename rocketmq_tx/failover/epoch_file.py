@@ -78,5 +78,7 @@ def _parse(content: bytes) -> Standing:
             EpochHistory(epochs),
             table.get("handingOverTo"),
         )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"no table of epochs: {error!r}") from error
+    except KeyError as error:
+        raise ValueError(f"no table of epochs: {error} is missing") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"no table of epochs: {error}") from error

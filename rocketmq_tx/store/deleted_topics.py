@@ -54,5 +54,7 @@ def _parse(content: bytes) -> dict[str, int]:
     table = json.loads(content)
     try:
         return {str(topic): int(end) for topic, end in table["deletedTopics"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"not a table of deleted topics: {error!r}") from error
+    except KeyError as error:
+        raise ValueError(f"not a table of deleted topics: {error} is missing") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"not a table of deleted topics: {error}") from error

@@ -107,6 +107,12 @@ class FileTests(SynchronousTestCase):
         self.file(disk).save(standing)
         self.assertEqual(self.file(disk).load(), standing)
 
+    def test_what_is_no_such_table_is_said_in_words(self) -> None:
+        disk = MemoryDisk()
+        disk.put("/store/config/epochs.json", b'{"brokerId":1}')
+        error = self.assertRaises(StoreDamaged, self.file(disk).load)
+        self.assertIn("no table of epochs: 'epochs' is missing. Put a good copy in place", str(error))
+
     def test_a_crash_at_any_change_leaves_the_old_or_the_new(self) -> None:
         old = Standing(BrokerRole.SLAVE, 1)
         new = attrs.evolve(old, broker_role=BrokerRole.SYNC_MASTER, broker_id=0)
