@@ -141,7 +141,9 @@ CASES: dict[str, Callable[[Bench], tuple[list[bytes], int]]] = {
     "send": sends(128),
     "send-1k": sends(1024),
     "send-lonely": sends(128, of_a_read=1),
+    "send-64-topics": sends(128, topics=64),
     "send-1000-topics": sends(128, topics=1000),
+    "send-4000-queues": sends(128, topics=999),  # no multiple of 4, so that each meets all its queues
     "batch": batches(),
     "batch-lonely": batches(of_a_read=1),
     "batch-uneven": batches(even=False),
