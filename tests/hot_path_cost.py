@@ -20,20 +20,24 @@ from types import FrameType
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import execute
 from twisted.internet.testing import StringTransport
 
 import rocketmq_tx
 from benchmarks.frames import encode_batch_send, encode_pull
 from benchmarks.raw_send import encode_send
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import encode_frame
+from rocketmq_tx.protocol.ha_frames import encode_report
 from rocketmq_tx.protocol.headers import (
     GetMaxOffsetRequestHeader,
     PullMessageRequestHeader,
     QueryMessageRequestHeader,
 )
 from rocketmq_tx.remoting.protocol import FrameProtocol
+from rocketmq_tx.replication.sending import SlaveConnection
 from rocketmq_tx.store.early_checkpoints import LOOK_S, RESTS_S
 from tests.memory_broker import SUBSCRIPTION, MemoryBroker
 from tests.memory_disk import MemoryDisk
@@ -158,6 +162,31 @@ class CountedBroker:
         return sys.getallocatedblocks()
 
 
+class CountedMaster(CountedBroker):
+    """One that has a slave, which acknowledges each read at once."""
+
+    def __init__(self, role: BrokerRole) -> None:
+        super().__init__()
+        parts = self.broker.parts
+        config = parts.settings.store
+        config.broker_role = role
+        self.slave = SlaveConnection(parts.store, config, parts.slaves, execute, self.broker.clock)
+        self.slave.makeConnection(StringTransport())
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        self.slave.dataReceived(encode_report(self.broker.parts.store.written_to))
+        self.slave.transport.clear()  # type: ignore[union-attr]
+
+    def serve(self, reads: list[bytes]) -> None:
+        for data in reads:
+            self.protocol.dataReceived(data)
+            self.acknowledge()
+            assert self.transport.value(), "a read was not answered"
+            self.transport.clear()
+            self.broker.clock.advance(INDEX_BITE_S)
+
+
 def sends(first: int, count: int, topics: Sequence[str] = ("Orders",)) -> bytes:
     """`count` sends as the Java client writes them, with the keys `first` and following, back to back."""
     numbers = range(first, first + count)
@@ -217,6 +246,8 @@ def count_all() -> dict[str, dict[str, float]]:
         "batch of 32": broker.cost([batch_of_32(number) for number in range(reads)], 32),
     }
     broker.come_to_rest()
+    for role in (BrokerRole.ASYNC_MASTER, BrokerRole.SYNC_MASTER):
+        found[f"pipelined send to {role.name}"] = CountedMaster(role).cost(pipelined, batch)
     return found | {
         "lonely request": broker.cost([request(number) for number in range(reads)], 1),
         "pipelined request": broker.cost([request(number) * 16 for number in range(reads)], 16),

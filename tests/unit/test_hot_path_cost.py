@@ -82,6 +82,14 @@ class HotPathCost(SynchronousTestCase):
         self.assertEqual(self.found["pipelined send"]["log writes a read"], 1)
         self.assertEqual(self.found["pipelined send"]["log reads a read"], 0)
 
+    def test_a_double_write_costs_little_more_than_an_asynchronous_one(self) -> None:
+        """9 % of the opcodes, and as much of the calls; no read and no write."""
+        simple, double = (self.found[f"pipelined send to {role}_MASTER"] for role in ("ASYNC", "SYNC"))
+        for what in ("opcodes a message", "C calls a message"):
+            self.assertLess(double[what], simple[what] * 1.12)
+        for what in ("log writes a read", "log reads a read"):
+            self.assertEqual(double[what], simple[what])
+
     def test_messages_of_a_queue_that_lie_together_are_one_read_of_the_log(self) -> None:
         self.assertEqual(self.found["pull of 32"]["log reads a read"], 1)
         self.assertEqual(self.found["pull of 32"]["log writes a read"], 0)
