@@ -121,6 +121,16 @@ class NettyServerConfig(Keys):
         runtime=LIVE,
         origin=OURS,
     )
+    max_unsent_bytes: int = key(
+        "maxUnsentBytes",
+        256 << 20,
+        "Answers that peers have not read, of all connections; above it who reads slowly is not read from.",
+        long=True,
+        low=1 << 20,
+        unit="bytes",
+        runtime=LIVE,
+        origin=OURS,
+    )
     max_unsent_bytes_per_connection: int = key(
         "maxUnsentBytesPerConnection",
         64 << 20,

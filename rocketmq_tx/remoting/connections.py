@@ -58,6 +58,8 @@ class Limits:
     """Above so much unsent, nothing more is read from it until all is sent."""
     unsent_max_bytes: int = 64 << 20
     """With so much unsent it is closed."""
+    unsent_all_bytes: int = DEFAULT_LIMIT_BYTES
+    """With so much unsent to all together, who reads slowly is not read from either."""
     stuck_s: float = 60.0
     """Bytes unsent, and the peer has taken none for so long: closed."""
     half_frame_s: float = 10.0
@@ -73,6 +75,7 @@ class Limits:
         self.idle_s = config.server_channel_max_idle_time_seconds
         self.unsent_high_bytes = config.write_buffer_high_water_mark or Limits().unsent_high_bytes
         self.unsent_max_bytes = config.max_unsent_bytes_per_connection
+        self.unsent_all_bytes = config.max_unsent_bytes
         self.unanswered_max_bytes = config.max_unanswered_bytes
 
 
@@ -161,6 +164,7 @@ class Connections:
         self.deadlines = Deadlines(reactor)
         self.turn_end = TurnEnd(reactor)
         self.load = Load(self.limits.unanswered_max_bytes)
+        self.unsent = Load(self.limits.unsent_all_bytes)
         self.line = WaitingLine(reactor, self.load, send_patience_ms)
         self.rarely = Rarely(reactor)
         self.stray_answers = 0
@@ -216,6 +220,7 @@ class Connections:
     def sweep(self) -> None:
         """Closes what should not stay open."""
         self.load.limit_bytes = self.limits.unanswered_max_bytes
+        self.unsent.limit_bytes = self.limits.unsent_all_bytes
         now_s = self.now_s()
         for protocol in list(self.open):
             protocol.sweep(now_s)
@@ -238,6 +243,18 @@ class Connections:
                 "connection closed: peer={peer} reason={reason!r} held_back={held_back}",
                 peer=peer.name,
                 reason=reason,
+                held_back=held_back,
+            )
+
+    def say_much_unsent(self) -> None:
+        """One line, at most one a minute: all together leave more of their answers unread than they may."""
+        held_back = self.rarely.due("unsent")
+        if held_back is not None:
+            self.log.warn(
+                "peers leave their answers unread and are not read from: unsent_bytes={bytes}"
+                " limit_bytes={limit} held_back={held_back}",
+                bytes=self.unsent.bytes,
+                limit=self.unsent.limit_bytes,
                 held_back=held_back,
             )
 

@@ -36,7 +36,7 @@ BUSY_REMARK = (
 
 
 class Load:
-    """Bytes read but not yet answered, and whether that is too many."""
+    """Bytes of all connections, read and not answered or answered and not sent; whether that is too many."""
 
     __slots__ = ("bytes", "limit_bytes", "over", "relieved")
 

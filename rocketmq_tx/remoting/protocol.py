@@ -24,7 +24,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from rocketmq_tx.errors import FrameError
-from rocketmq_tx.protocol.decoder import RESPONSE_RUN, SCANNED_END, FrameDecoder
+from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.decoder import RESPONSE_RUN, SCANNED_END, SCANNED_PULL, FrameDecoder
 from rocketmq_tx.remoting.addresses import plain_host
 from rocketmq_tx.remoting.mishaps import refusals
 from rocketmq_tx.remoting.outgoing import Outgoing
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _SLICE = 32
 """Longer runs are served in pieces, so that unread answers are noticed in between; but sends, and ends of
 transactions that want no answer."""
+_PULLS = frozenset({int(RequestCode.PULL_MESSAGE), int(SCANNED_PULL)})
+_SLICE_OF_PULLS = 8
+"""A pull's answer may have a quarter of a megabyte: what a peer that does not read gets at most at once."""
 _FLUSH_BYTES = 128 << 10
 """Answers of one read are written early when they are more than this."""
 _SYSTEM_BUSY = 2
@@ -71,6 +75,7 @@ class FrameProtocol(Protocol):
         self._gone = False
         self._moved_s = 0.0
         self._moved_bytes = 0
+        self._unsent_bytes = 0
         self._closing: str | None = None
 
     # -- the transport's side ------------------------------------------------------------------------------
@@ -121,6 +126,7 @@ class FrameProtocol(Protocol):
         connections = self.connections
         self._forget_half_frame()
         self._out.clear()
+        self._count_unsent(0)
         self._outgoing.forget()
         self._backlog = None
         awaited, self._awaited = self._awaited, 0
@@ -166,14 +172,17 @@ class FrameProtocol(Protocol):
                 if self._out:
                     self.flush()  # whoever waits for these answers need not wait for ends, which have none
                 size_bytes -= self._serve(code, run, size_bytes)
-            elif len(run) > _SLICE:
+            elif len(run) > (_SLICE_OF_PULLS if code in _PULLS else _SLICE):
                 self._serve_in_slices(code, run)
             else:
                 size_bytes -= self._serve(code, run, size_bytes)
 
     def _serve_in_slices(self, code: int, run: list[Any]) -> None:
-        for start in range(0, len(run), _SLICE):
-            piece = run[start : start + _SLICE]
+        size = _SLICE_OF_PULLS if code in _PULLS else _SLICE
+        if self.connections.unsent.over:
+            size = 1
+        for start in range(0, len(run), size):
+            piece = run[start : start + size]
             if not self.is_open:  # closed for what it did not read: nobody takes the rest
                 return
             if self._backlog is not None:
@@ -271,19 +280,37 @@ class FrameProtocol(Protocol):
         self._out_bytes = 0
         self._spoke_s = self.connections.now_s()
         held = self._outgoing.send(data)
-        if not held:
-            return
+        if held:
+            self._hold_back(held)
+
+    def _hold_back(self, held: int) -> None:
+        """So much is unsent: when that is much, for one connection or for all, no more of it is made."""
         limits = self.connections.limits
-        if held > limits.unsent_high_bytes:
-            if held > limits.unsent_max_bytes:
-                self.abort(f"the peer does not read: {held} bytes of answers are unsent")
-            elif not self._paused & _UNSENT:
-                self._pause(_UNSENT)
-                if self._backlog is None:
-                    self._backlog = deque()
+        if self._outgoing.is_full:  # else nobody says when it has been sent
+            self._count_unsent(held)
+        if held > limits.unsent_max_bytes:
+            self.abort(f"the peer does not read: {held} bytes of answers are unsent")
+            return
+        if self._unsent_bytes and self.connections.unsent.over:
+            self.connections.say_much_unsent()
+        elif held <= limits.unsent_high_bytes:
+            return
+        if not self._paused & _UNSENT:
+            self._pause(_UNSENT)
+            if self._backlog is None:
+                self._backlog = deque()
+
+    def _count_unsent(self, held: int) -> None:
+        unsent, before = self.connections.unsent, self._unsent_bytes
+        if held > before:
+            unsent.add(held - before)
+        elif held < before:
+            unsent.remove(before - held)
+        self._unsent_bytes = held
 
     def _drained(self) -> None:
         """All is sent: requests that were put aside are served, and reading goes on."""
+        self._count_unsent(0)
         backlog, self._backlog = self._backlog, None
         self._paused &= ~_UNSENT  # reading itself goes on only below
         while backlog and self.is_open:

@@ -478,6 +478,36 @@ class LimitTests(WithHandlers):
         self.assertEqual({len(self.successResultOf(answer).body) for answer in answers}, {100_000})
         self.assertFalse(self.wire.server.paused)
 
+    def test_peers_that_leave_much_unread_together_get_two_answers_each_until_some_of_them_read(self) -> None:
+        connections = self.limits(unsent_all_bytes=1_000_000)
+        answers, wires = [], []
+        for _ in range(20):
+            self.never_reading(connections)
+            answers += [self.call(BIG) for _ in range(40)]
+            self.wire.pump()
+            wires.append(self.wire)
+        self.assertLess(sum(len(wire.server.out) for wire in wires), 3_300_000 + 19 * 210_000)
+        self.assertEqual(connections.unsent.bytes, sum(len(wire.server.out) for wire in wires))
+        for wire in wires:
+            self.assertTrue(wire.server.paused)
+            wire.client.reads = True
+            wire.pump()
+        self.assertEqual([len(self.successResultOf(answer).body) for answer in answers], [100_000] * 800)
+        self.assertEqual(connections.unsent.bytes, 0)
+        self.assertFalse(any(wire.server.paused for wire in wires))
+
+    def test_what_a_lost_connection_left_unread_is_counted_no_more(self) -> None:
+        connections = self.limits()
+        self.never_reading(connections)
+        answer = self.call(BIG)
+        self.wire.pump()
+        self.call(BIG).addErrback(lambda failure: None)
+        self.wire.pump()
+        self.assertGreater(connections.unsent.bytes, 100_000)
+        self.wire.cut()
+        self.failureResultOf(answer, ConnectionLost)
+        self.assertEqual(connections.unsent.bytes, 0)
+
     def test_a_peer_with_too_much_unread_is_closed(self) -> None:
         self.never_reading(self.limits(unsent_high_bytes=1_000_000, unsent_max_bytes=2_000_000))
         answers = [self.call(BIG) for _ in range(300)]
