@@ -132,8 +132,8 @@ class CatchUp:
         index_from = starts.index_from
         if index_from >= starts.queues_from:
             return starts.queues_from, index_from
-        if self._index is not None and 0 < index_from == self._index.end_offset + 1:
-            return self._index.end_offset, index_from
+        if self._index is not None and index_from - self._index.end_offset in (0, 1):
+            return max(self._index.end_offset, self._log.min_offset), index_from
         return self._log.min_offset, index_from
 
     def _withhold(self, doubtful: list[Step], queues_from: int) -> None:

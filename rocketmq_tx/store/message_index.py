@@ -129,6 +129,15 @@ class MessageIndex:
         return next((file.end_offset for file in reversed(self.files) if file.index_count > 1), -1)
 
     @property
+    def complete_to(self) -> int:
+        """Messages below that offset have all their keys in the files.
+
+        Of the last one in a full file, some may have gone to a next file that a crash has left empty.
+        """
+        newest = next((file for file in reversed(self.files) if file.index_count > 1), None)
+        return 0 if newest is None else newest.end_offset + (not newest.is_full)
+
+    @property
     def end_timestamp(self) -> int:
         """Store time of the newest message that is entered; 0 without any."""
         return self.files[-1].end_timestamp if self.files else 0

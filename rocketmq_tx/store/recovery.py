@@ -163,7 +163,7 @@ class Recovery:
         if self._index is None:
             return starts.index_from
         self._index.pending.clear()
-        return max(starts.index_from, self._index.end_offset + 1)
+        return max(starts.index_from, self._index.complete_to)
 
     def _forget_derived(self) -> None:
         """Without a log, queues and index name nothing."""

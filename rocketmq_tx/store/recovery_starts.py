@@ -166,7 +166,7 @@ class StartFinder:
         else:
             complete = self.report.clean or index.keep_to(self._times.index_ms)
         if complete and index.files and self._begins_record(index.end_offset):
-            return index.end_offset + 1
+            return index.complete_to
         index.remove_all()
         return log.min_offset
 

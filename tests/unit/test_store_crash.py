@@ -131,6 +131,27 @@ class CrashTests(SynchronousTestCase):
                 self.assertRaises(Killed, work.run, 25)
                 self.check(disk.after_kill(), work, EVERYTHING, f"seed {seed}, killed at change {kill_at}")
 
+    def test_a_kill_in_a_checkpoint_loses_no_key_of_a_message_whose_keys_two_files_share(self) -> None:
+        def work(disk: MemoryDisk) -> None:
+            store = open_store(disk, **{**SMALL, "max_index_num": 6})
+            for number in range(6):
+                keys = " ".join(f"{number}{letter}" for letter in "abc")
+                store.append_all([message("A", 0, b"x", keys=keys)], NOW + number)
+                if number % 3 == 2:
+                    store.derived.save_checkpoint(NOW + number)
+
+        whole = MemoryDisk()
+        work(whole)
+        for kill_at in range(whole.changes):
+            disk = MemoryDisk()
+            disk.kill_at = kill_at
+            self.assertRaises(Killed, work, disk)
+            store = open_store(disk.after_kill(), **{**SMALL, "max_index_num": 6})
+            for number in range(store.queue_offsets("A", 0)[1]):
+                for letter in "abc":
+                    found = store.query_by_key("A", f"{number}{letter}", 32, 0, LATER).offsets
+                    self.assertEqual(len(found), 1, f"{number}{letter}, killed at change {kill_at}")
+
     def test_a_kill_while_recovering_loses_nothing(self) -> None:
         """Row 4 of the faults."""
         work = Workload(MemoryDisk(), 7)
