@@ -33,9 +33,10 @@ class DeletedTopics:
             self._save(ends)
 
     def cut_to(self, commit_log_end: int) -> None:
-        """The log ends there now: what comes behind is new."""
+        """The log ends there now: what comes behind is new. So it is, too, when this raises StoreError."""
         if any(end > commit_log_end for end in self._ends.values()):
-            self._save({topic: min(end, commit_log_end) for topic, end in self._ends.items()})
+            self._ends = {topic: min(end, commit_log_end) for topic, end in self._ends.items()}
+            self._save(self._ends)
 
     def is_gone(self, topic: str, commit_log_offset: int) -> bool:
         """Whether a record was deleted together with its topic."""

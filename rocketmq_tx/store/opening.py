@@ -96,6 +96,7 @@ class Opening:
             progress,
         )
         report = recovery.run()
+        self._cut_deletions(report)
         self._damage.found(report.damage, log.min_offset)
         self._multi_dispatch.take_arrived()
         if log.segment_size != configured:
@@ -109,6 +110,13 @@ class Opening:
         for warning in report.warnings:
             self._notice(warning)
         return report
+
+    def _cut_deletions(self, report: RecoveryReport) -> None:
+        """A power cut may have taken the log's end, but not the note of a topic deleted behind it."""
+        try:
+            self._deleted.cut_to(self._log.written_to)
+        except StoreUnavailable as error:
+            report.warnings.append(f"deleted topics are not written down: {error}")
 
     def _write_if_there_is_room(self, now_ms: int) -> None:
         """A full disk is no reason not to start: what is derived waits in memory, and old messages can go."""

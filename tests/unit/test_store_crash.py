@@ -152,6 +152,29 @@ class CrashTests(SynchronousTestCase):
                     found = store.query_by_key("A", f"{number}{letter}", 32, 0, LATER).offsets
                     self.assertEqual(len(found), 1, f"{number}{letter}, killed at change {kill_at}")
 
+    def test_a_power_cut_that_takes_the_log_in_front_of_a_deletion_takes_no_later_message(self) -> None:
+        def work(disk: MemoryDisk) -> None:
+            store = open_store(disk, **SMALL)
+            store.append_all([message("A", 0, b"before")], NOW)
+            store.derived.save_checkpoint(NOW)
+            for _ in range(8):
+                store.append_all([message("A", 0, b"deleted" * 30)], NOW)
+            store.delete_topic("A")
+
+        whole = MemoryDisk()
+        work(whole)
+        for kill_at in range(whole.changes):
+            disk = MemoryDisk()
+            disk.kill_at = kill_at
+            self.assertRaises(Killed, work, disk)
+            for seed in range(4):
+                image = disk.after_power_cut(random.Random(seed))
+                store = open_store(image, **SMALL)
+                store.append_all([message("A", 0, b"later")], NOW)
+                store.close(NOW)
+                bodies = [record.body for record in served(open_store(image, **SMALL))["A", 0]]
+                self.assertEqual(bodies[-1], b"later", f"cut at change {kill_at}, seed {seed}")
+
     def test_a_kill_while_recovering_loses_nothing(self) -> None:
         """Row 4 of the faults."""
         work = Workload(MemoryDisk(), 7)
