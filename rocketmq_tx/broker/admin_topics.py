@@ -42,7 +42,10 @@ def check_is_master(store: MessageStoreConfig) -> None:
 
 
 class TopicRequests:
-    """`registered` is waited for before a new topic is answered: then its route can be asked for."""
+    """`registered` is waited for before a new topic is answered: then its route can be asked for.
+
+    `deleted` tells slaves of topics and where the commit log ended when they were deleted.
+    """
 
     def __init__(
         self,
@@ -50,11 +53,13 @@ class TopicRequests:
         topics: TopicTable,
         drop_messages: Callable[[str], None],
         registered: Callable[[], Deferred[object]],
+        deleted: Callable[[], dict[str, int]],
     ) -> None:
         self._store = store
         self._topics = topics
         self._drop_messages = drop_messages
         self._registered = registered
+        self._deleted = deleted
 
     @serves(RequestCode.UPDATE_AND_CREATE_TOPIC)
     def create(self, peer: Peer, frame: Frame, header: CreateTopicRequestHeader) -> Deferred[Reply]:
@@ -86,7 +91,9 @@ class TopicRequests:
 
     @serves(RequestCode.GET_ALL_TOPIC_CONFIG)
     def list_all(self, peer: Peer, frame: Frame, header: None) -> Reply:
-        return Reply(header=GetAllTopicConfigResponseHeader(), body=self._topics.snapshot().to_bytes())
+        table = self._topics.snapshot()
+        table.deleted_topics = self._deleted() or None
+        return Reply(header=GetAllTopicConfigResponseHeader(), body=table.to_bytes())
 
     @serves(RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER)
     def list_system(self, peer: Peer, frame: Frame, header: None) -> Reply:

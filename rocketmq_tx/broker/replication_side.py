@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
@@ -69,6 +69,7 @@ class ReplicationSide:
         self.master_address: str | None = None
         """Of whom a NameServer, or the master itself, has told that it is the master; for requests."""
         self._store = store
+        self._offsets = offsets
         self._arrivals = arrivals if automatic is None else automatic.arrivals
         self._appended = appended
         self._now_ms = now_ms
@@ -89,7 +90,7 @@ class ReplicationSide:
         )
         self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
         self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
-        self._sync = SlaveSync(topics, groups, offsets, delays, caller, reactor)
+        self._sync = SlaveSync(topics, groups, offsets, delays, self._topics_were_deleted, caller, reactor)
         self.comparison = LogComparison(store, config, caller, now_ms, cut)
         self._follower = Follower(
             store,
@@ -106,6 +107,12 @@ class ReplicationSide:
         caller.connections.registry.add(self._sync)
         self._as_master = OnDemand("port for slaves", self._is_master, [self._listening])
         self._as_slave = OnDemand("replication", lambda: not self._is_master(), [self._sync, self._follower])
+
+    def _topics_were_deleted(self, ends: Mapping[str, int]) -> None:
+        """On the master: their messages go here as well, or they would stand where new ones belong."""
+        if not self._is_master():
+            for topic in self._store.topics_were_deleted(ends):
+                self._offsets.remove_topic(topic)
 
     def _is_master(self) -> bool:
         return self._config.broker_role.is_master

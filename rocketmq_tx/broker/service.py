@@ -219,7 +219,13 @@ class BrokerParts:
         config_file = PropertiesFile(self.disk, str(settings.update_file), self.store_service.notice)
         return Registry(
             *self.sending.handlers,
-            TopicRequests(settings.store, self.topics, self._drop_messages, self._registered_soon),
+            TopicRequests(
+                settings.store,
+                self.topics,
+                self._drop_messages,
+                self._registered_soon,
+                lambda: self.store.deleted_topics,
+            ),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             CleaningRequests(
                 self.store,

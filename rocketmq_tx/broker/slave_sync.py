@@ -8,7 +8,7 @@ master's log, asked for behind it: so much of the log it tells of. Facts: `spec/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -48,7 +48,10 @@ class DelayTable(Protocol):
 
 
 class SlaveSync(Periodic):
-    """Asks the master named by `master_is`; each table by itself, so that one that fails keeps no other."""
+    """Asks the master named by `master_is`; each table by itself, so that one that fails keeps no other.
+
+    `deleted` is told of topics that the master has deleted, and where its log ended then.
+    """
 
     _own_log = Logger()
 
@@ -58,6 +61,7 @@ class SlaveSync(Periodic):
         groups: SubscriptionGroupTable,
         offsets: ConsumerOffsets,
         delays: DelayTable,
+        deleted: Callable[[Mapping[str, int]], object],
         caller: Caller,
         reactor: Any,
     ) -> None:
@@ -65,14 +69,13 @@ class SlaveSync(Periodic):
         self._caller = caller
         self.news_observers: list[Callable[[], object]] = []
         self._delays = delays
+        self._topics = topics
+        self._deleted = deleted
         self._delay_table: DelayOffsetSerializeWrapper | None = None
         self._master: str | None = None
         self._problem: str | None = None
         self._steps: list[tuple[RequestCode, Callable[[bytes], object]]] = [
-            (
-                RequestCode.GET_ALL_TOPIC_CONFIG,
-                lambda body: topics.adopt(TopicConfigSerializeWrapper.from_bytes(body)),
-            ),
+            (RequestCode.GET_ALL_TOPIC_CONFIG, self._take_topics),
             (
                 RequestCode.GET_ALL_CONSUMER_OFFSET,
                 lambda body: offsets.merge_higher(ConsumerOffsetSerializeWrapper.from_bytes(body)),
@@ -104,6 +107,12 @@ class SlaveSync(Periodic):
 
     def _take_all(self) -> Deferred[None] | None:
         return None if self._master is None else Deferred.fromCoroutine(self._take_from(self._master))
+
+    def _take_topics(self, body: bytes) -> None:
+        table = TopicConfigSerializeWrapper.from_bytes(body)
+        self._topics.adopt(table)
+        if table.deleted_topics:
+            self._deleted(table.deleted_topics)
 
     def _take_delays(self, body: bytes) -> None:
         self._delay_table = DelayOffsetSerializeWrapper.from_bytes(body)

@@ -147,3 +147,13 @@ class CatchUp:
         self.report.records_withheld.append(step.offset)
         self.report.damage.append(Damage(step.offset, step.size))
         self.damage.append(f"{step.size} damaged bytes at {step.offset} of the log are withheld")
+
+
+def enter_again(log: CommitLog, dispatcher: Dispatcher, start: int) -> None:
+    """Enters the messages from `start` on into queues that have lost them; the others have their numbers."""
+    start = max(start, log.min_offset)
+    if start >= log.written_to:
+        return
+    for step in walk(log, start, check_crc=False, skip_gaps=False, sure_to=log.written_to):
+        if step.verdict is Verdict.WHOLE:
+            dispatcher.enter(facts(step.data, step.at), queue=True, index=False, fill_gaps=True)

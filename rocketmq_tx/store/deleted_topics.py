@@ -7,6 +7,7 @@ a topic of the same name be created, records below that offset do not count. Apa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from rocketmq_tx.store.json_file import JsonFile
 
@@ -22,9 +23,13 @@ class DeletedTopics:
         """Reads the file; StoreDamaged when it and its .bak cannot be read."""
         self._ends = self._file.load(_parse) or {}
 
-    def add(self, topic: str, commit_log_end: int) -> None:
-        """The topic is deleted now; known on the device when this returns."""
-        self._save({**self._ends, topic: commit_log_end})
+    def add(self, ends: Mapping[str, int]) -> None:
+        """These topics are deleted, each of them up to that offset; known on the device when this returns."""
+        self._save({**self._ends, **ends})
+
+    def end_of(self, topic: str) -> int:
+        """Where the log ended when the topic was last deleted; 0 when it never was."""
+        return self._ends.get(topic, 0)
 
     def forget_below(self, log_min_offset: int) -> None:
         """Drops topics none of whose old records the commit log still has."""

@@ -6,13 +6,14 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.append import Appender, NewMessage, Placed
 from rocketmq_tx.store.append_alike import AlikeAppender, AlikeMessages, PlacedAlike
 from rocketmq_tx.store.batch_append import BatchAppender, PlacedBatch, UniformBatch
+from rocketmq_tx.store.catching_up import enter_again
 from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -99,6 +100,7 @@ class MessageStore(StoredMessages):
         self._alike_appender = AlikeAppender(log, queues, pending_keys, store_host)
         self._batch_appender = BatchAppender(log, queues, pending_keys, store_host)
         self._multi_dispatch = multi_dispatch
+        self._dispatcher = dispatcher
         self._refusals = refusals
         self._directory = StoreDirectory(disk, root)
         self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
@@ -317,10 +319,31 @@ class MessageStore(StoredMessages):
 
     def delete_topic(self, topic: str) -> None:
         """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
-        self._deleted.add(topic, self._log.written_to)
+        self._deleted.add({topic: self._log.written_to})
         self._queues.remove_topic(topic)
         self._ext.remove_topic(topic)
         self.derived.queues_removed(self._log.last_store_timestamp)
+
+    def topics_were_deleted(self, ends: Mapping[str, int]) -> list[str]:
+        """Deletes here what a master has deleted, whose log ended at these offsets then.
+
+        Returns the topics of which that was news. Newer messages begin their queues anew; of those that have
+        come already some may have found their numbers taken. What a log has that is not as far yet is older.
+        """
+        written_to = self._log.written_to
+        news = {topic: min(end, written_to) for topic, end in ends.items() if end > self.min_offset}
+        news = {topic: end for topic, end in news.items() if end > self._deleted.end_of(topic)}
+        if not news:
+            return []
+        self._deleted.add(news)
+        known = news.keys() & {topic for topic, _ in self.queues()}
+        for topic in known:
+            self._queues.remove_topic(topic)
+            self._ext.remove_topic(topic)
+        if known:
+            enter_again(self._log, self._dispatcher, min(news[topic] for topic in known))
+            self.derived.queues_removed(self._log.last_store_timestamp)
+        return list(news)
 
     def remove_expired_queues(self) -> None:
         """Removes queues that have no message any more; such a queue begins again at 0."""

@@ -141,6 +141,11 @@ class StoredMessages:
             return 0, 0
         return queue.min_offset, max(queue.min_offset, queue.end_before(commit_log_offset))
 
+    @property
+    def deleted_topics(self) -> dict[str, int]:
+        """Where the log ended when each of these topics was deleted, while it has older records of them."""
+        return dict(self._deleted.items())
+
     def queues(self) -> Iterable[tuple[str, int]]:
         """(topic, queue id) of every queue."""
         return list(self._queues.queues)

@@ -37,7 +37,7 @@ class Topics(SynchronousTestCase):
         self.topics = TopicTable(settings.broker, MemoryFile(), lambda: 1700000000000)
         self.dropped: list[tuple[str, bool]] = []
         self.registered: Deferred[object] = succeed(None)
-        self.requests = TopicRequests(settings.store, self.topics, self.drop, lambda: self.registered)
+        self.requests = TopicRequests(settings.store, self.topics, self.drop, lambda: self.registered, dict)
 
     def drop(self, topic: str) -> None:
         self.dropped.append((topic, self.topics.get(topic) is not None))

@@ -80,11 +80,13 @@ class SlaveSyncTests(SynchronousTestCase):
         self.clock = Clock()
         self.master, self.slave = Tables(), Tables(now_ms=5)
         self.network = Network()
+        self.deleted: list[object] = []
         self.sync = SlaveSync(
             self.slave.topics,
             self.slave.groups,
             self.slave.offsets,
             self.slave.delays,
+            self.deleted.append,
             self.network,
             self.clock,
         )
@@ -125,6 +127,16 @@ class SlaveSyncTests(SynchronousTestCase):
         self.assertEqual(change.deleted, ("OnlyHere",))
         self.assertIn("Orders", [topic.topic_name for topic in change.changed])
         self.assertEqual(slave.topics_file.saved[-1], master.topics.to_json())
+
+    def test_topics_that_the_master_has_deleted_are_told_of_with_where_its_log_ended(self) -> None:
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.assertEqual(self.deleted, [])
+        table = self.master.topics.snapshot()
+        table.deleted_topics = {"Gone": 12345}
+        self.network.brokers[MASTER][RequestCode.GET_ALL_TOPIC_CONFIG] = table.to_bytes()
+        self.clock.advance(10.1)
+        self.assertEqual(self.deleted, [{"Gone": 12345}])
 
     def test_what_has_the_same_data_version_is_left_alone(self) -> None:
         self.answer()

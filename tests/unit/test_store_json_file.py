@@ -116,7 +116,7 @@ class DeletedTopicsTests(SynchronousTestCase):
         return deleted
 
     def test_records_before_the_deletion_are_gone_and_later_ones_are_not(self) -> None:
-        self.make().add("T", 500)
+        self.make().add({"T": 500})
         deleted = self.make()
         self.assertTrue(deleted.is_gone("T", 499))
         self.assertFalse(deleted.is_gone("T", 500))
@@ -124,8 +124,8 @@ class DeletedTopicsTests(SynchronousTestCase):
 
     def test_what_the_log_has_not_got_any_more_is_forgotten(self) -> None:
         deleted = self.make()
-        deleted.add("T", 500)
-        deleted.add("U", 900)
+        deleted.add({"T": 500})
+        deleted.add({"U": 900})
         deleted.forget_below(500)
         self.assertEqual(self.make().items(), [("U", 900)])
 

@@ -60,6 +60,8 @@ class TopicConfigSerializeWrapper(Body):
 
     topic_config_table: dict[str, TopicConfig] = attrs.Factory(dict)
     data_version: DataVersion = attrs.Factory(DataVersion)
+    deleted_topics: dict[str, Long] | None = None
+    """For slaves of this project: where the commit log ended when each of these was deleted."""
 
 
 @body
