@@ -13,7 +13,9 @@ from collections.abc import Callable
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.topics import TopicTable
-from rocketmq_tx.errors import RequestRefused, StoreError
+from rocketmq_tx.errors import MessageError, RequestRefused, StoreError
+from rocketmq_tx.protocol import property_names as prop
+from rocketmq_tx.protocol.message import decode_record
 from rocketmq_tx.protocol.names import DLQ_PREFIX, RETRY_PREFIX, is_light, is_system_topic
 from rocketmq_tx.store.stored_messages import StoredMessages
 
@@ -46,12 +48,12 @@ def missing_topics(
     At least `usual_queues`, since producers go on sending to queues that had no message yet; topics of
     the broker's own, of retries and of dead letters have as many as there are messages for.
     """
-    recent_ms = max(_log_ms(store) - RECENT_MS, 0)
+    recent_ms, deleted = max(_log_ms(store) - RECENT_MS, 0), store.deleted_topics
     found: dict[str, int] = {}
     for topic, queue_id in store.queues():
         if is_known(topic) or is_light(topic):
             continue
-        if _newest_ms(store, topic, queue_id, recent_ms) >= recent_ms:
+        if _was_sent_to_since(recent_ms, store, topic, queue_id, topic in deleted):
             is_inner = is_system_topic(topic) or topic.startswith((RETRY_PREFIX, DLQ_PREFIX))
             found[topic] = max(found.get(topic, 1 if is_inner else usual_queues), queue_id + 1)
     return found
@@ -65,9 +67,21 @@ def _log_ms(store: StoredMessages) -> int:
         return 0
 
 
-def _newest_ms(store: StoredMessages, topic: str, queue_id: int, unreadable_ms: int) -> int:
-    """When the queue's newest message was stored; -1 when it has none."""
+def _was_sent_to_since(
+    recent_ms: int, store: StoredMessages, topic: str, queue_id: int, was_deleted: bool
+) -> bool:
+    """Whether somebody has sent a queue's newest message to that topic, and lately.
+
+    A message of another topic stands there as in a further queue. One that had to wait, for its time or for a
+    commit, comes whether its topic has been deleted meanwhile or not.
+    """
     try:
-        return store.store_time_at(topic, queue_id, store.queue_offsets(topic, queue_id)[1] - 1)
-    except StoreError:
-        return unreadable_ms  # one bad sector must neither keep a slave from leading nor hide a topic
+        entry = store.entry_at(topic, queue_id, store.queue_offsets(topic, queue_id)[1] - 1)
+        if entry is None:
+            return False
+        record = decode_record(store.record_at(entry[0]))
+    except (StoreError, MessageError):
+        return True  # one bad sector must neither keep a slave from leading nor hide a topic
+    if record.store_timestamp < recent_ms or record.topic != topic:
+        return False
+    return not (was_deleted and prop.REAL_TOPIC in record.property_map)

@@ -10,6 +10,7 @@ from rocketmq_tx.broker.missing_topics import RECENT_MS, missing_topics
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import DeleteTopicRequestHeader
+from rocketmq_tx.protocol.properties import pack_properties
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_broker import MemoryBroker
 from tests.memory_disk import MemoryDisk
@@ -47,6 +48,22 @@ class MissingTopics(SynchronousTestCase):
         self.send("%LMQ%a")
         self.assertEqual(self.missing(), {})
 
+    def test_further_queues_are_no_topics(self) -> None:
+        store = open_store(MemoryDisk(), enable_multi_dispatch=True)
+        named = message("Known")._replace(properties=pack_properties({"INNER_MULTI_DISPATCH": "Further"}))
+        store.append_all([named], NOW)
+        self.assertIn(("Further", 0), store.queues())
+        self.assertEqual(self.missing("Known", store=store), {})
+
+    def test_one_that_its_master_has_deleted_is_not_missing_on_a_slave(self) -> None:
+        self.send("Gone")
+        slave = open_store(MemoryDisk())
+        slave.append_raw(self.store.log_bytes(0, 1 << 20), 0, NOW)
+        self.store.delete_topic("Gone")
+        self.assertEqual(self.missing(store=slave), {"Gone": 8})
+        slave.topics_were_deleted(self.store.deleted_topics)
+        self.assertEqual(self.missing(store=slave), {})
+
     def test_one_whose_last_message_is_old_was_deleted(self) -> None:
         self.send("Old", at_ms=NOW)
         self.send("Recent", at_ms=NOW + 1)
@@ -79,6 +96,22 @@ class AfterAKillTests(SynchronousTestCase):
         broker.send(b"hello", "Gone")
         broker.ask(Frame.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader(topic="Gone")))
         self.assertEqual(broker.killed().pull("Gone").code, ResponseCode.TOPIC_NOT_EXIST)
+
+    def test_a_delayed_message_does_not_bring_a_deleted_topic_back(self) -> None:
+        broker = MemoryBroker()
+        broker.send(b"later", "Gone", properties={"DELAY": "1"})
+        broker.ask(Frame.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader(topic="Gone")))
+        broker.pass_time(2.0)
+        self.assertEqual(broker.bodies("Gone"), [b"later"])
+        self.assertEqual(broker.killed().pull("Gone").code, ResponseCode.TOPIC_NOT_EXIST)
+
+    def test_one_that_was_made_again_is_kept_with_its_delayed_messages(self) -> None:
+        broker = MemoryBroker()
+        broker.send(b"hello", "Again")
+        broker.ask(Frame.request(RequestCode.DELETE_TOPIC_IN_BROKER, DeleteTopicRequestHeader(topic="Again")))
+        broker.disk.fail("create", "topics.json", errno.ENOSPC)
+        self.assertEqual(broker.send(b"hello", "Again").code, ResponseCode.SUCCESS)
+        self.assertEqual(broker.killed().pull("Again").code, ResponseCode.SUCCESS)
 
     def test_a_slave_leaves_it_to_its_master(self) -> None:
         broker = self.unwritten().killed(brokerRole="SLAVE", brokerId=1)
