@@ -140,13 +140,12 @@ class Registry:
                 try:
                     header = None if read_header is None else read_header(frame.ext_fields)
                     reply = method(peer, frame, header)
-                except Exception:  # noqa: BLE001  as in `serve`
+                    if isinstance(reply, Deferred):
+                        answers.append(_encoded_later(peer, frame, reply, mishaps))
+                    elif reply is not None and not frame.is_oneway:
+                        answers.append(_encoded(frame, reply))
+                except Exception:  # noqa: BLE001  as in `serve`, and other answers of the run are not lost
                     answers += mishaps.answers(peer, [frame], Failure())
-                    continue
-                if isinstance(reply, Deferred):
-                    answers.append(_encoded_later(peer, frame, reply, mishaps))
-                elif reply is not None and not frame.is_oneway:
-                    answers.append(_encoded(frame, reply))
             return answers
 
         return serve_run

@@ -8,7 +8,9 @@ from twisted.internet import tcp
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import ConnectFailed, InvariantBroken
-from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
+from rocketmq_tx.protocol.decoder import FrameDecoder
+from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.remoting.addresses import format_address, is_ip, is_ipv6, parse_address, plain_host
 from rocketmq_tx.remoting.outgoing import Outgoing
 from rocketmq_tx.remoting.registry import Registry, Reply, serves, serves_runs
@@ -51,7 +53,34 @@ class Other:
         return []
 
 
+class Nobody:
+    name = "nobody"
+
+
+class Unwritable:
+    """Answers that cannot be written where a request has no body, at once and by a coroutine."""
+
+    @serves(RequestCode.HEART_BEAT)
+    def beat(self, peer, frame, header) -> Reply:
+        return Reply(remark=frame.remark, body=b"" if frame.body else None)  # type: ignore[arg-type]
+
+    @serves(RequestCode.LOCK_BATCH_MQ)
+    async def later(self, peer, frame, header) -> Reply:
+        return self.beat(peer, frame, header)
+
+
 class RegistryTests(SynchronousTestCase):
+    def test_an_answer_that_cannot_be_written_concerns_its_own_request_only(self) -> None:
+        for code in (RequestCode.HEART_BEAT, RequestCode.LOCK_BATCH_MQ):
+            run = [
+                Frame(code, opaque, remark=f"r{opaque}", body=b"x" * (opaque != 2)) for opaque in (1, 2, 3)
+            ]
+            answers = Registry(Unwritable()).serve(Nobody(), code, run)  # type: ignore[arg-type]
+            ((_, frames),) = FrameDecoder().feed(b"".join(answers))
+            found = [(frame.opaque, frame.code, frame.remark) for frame in frames]
+            self.assertEqual([(1, 0, "r1"), (3, 0, "r3")], found[::2])
+            self.assertEqual((2, ResponseCode.SYSTEM_ERROR), found[1][:2])
+
     def test_two_handlers_of_one_code_are_refused_and_both_named(self) -> None:
         with self.assertRaises(InvariantBroken) as caught:
             Registry(One(), Other())
