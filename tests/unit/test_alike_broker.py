@@ -13,12 +13,15 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker import scanned_sends
 from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS, TOPIC_PUT_SIZE
+from rocketmq_tx.protocol.bodies import TopicConfig
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.decoder import RESPONSE_RUN, FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.store.append_alike import AlikeAppender
+from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_broker import MemoryBroker
 from tests.unit.test_alike_sends import frame
 
@@ -245,6 +248,90 @@ class BothWays(SynchronousTestCase):
             for number in range(count)
         ]
         self.both(lambda broker: broker.read(frames), None, flushDiskType=flush)
+
+
+class Between(SynchronousTestCase):
+    """What hangs on the routes of sends is never used when it is not true any more."""
+
+    NAMES = tuple(f"T{number:08d}" for number in range(5))
+
+    def sends(self, number: int) -> list[bytes]:
+        """Some to one topic, or to several, or to one queue each."""
+        count, topics = number // 7 % 25, number % len(self.NAMES) + 1
+        return [
+            frame(number + at, 100 + at, queue_id=at // topics % 4).replace(
+                TOPIC.encode(), self.NAMES[at % topics].encode()
+            )
+            for at in range(count)
+        ]
+
+    def happen(self, broker: Connected, event: str, number: int) -> object:
+        parts, disk, name = broker.parts, broker.broker.disk, self.NAMES[number % len(self.NAMES)]
+        store = parts.store
+        result: object = None
+        match event:
+            case "send":
+                result = broker.read(self.sends(number))
+            case "deleted":
+                result = parts.topics.delete(name)
+            case "begins anew":
+                store.delete_topic(name)
+            case "changed":
+                queues, perm = number % 3 + 2, (6, 6, 4)[number // 3 % 3]
+                parts.topics.put(TopicConfig(name, queues, queues, perm))
+            case "full disk":
+                disk.fail("write", "/commitlog/", errno.ENOSPC, short=number % 500)
+            case "room again":
+                disk.heal()
+            case "expired":
+                self.let_go_of_the_oldest(store)
+            case "cut":
+                kept = store.written_to - store.min_offset
+                boundary = store.record_boundary(store.min_offset + number % (kept + 1))
+                self.successResultOf(parts.store_service.cut_tail("tail", boundary))
+        return event, result, store.written_to
+
+    def let_go_of_the_oldest(self, store: MessageStore) -> None:
+        """Its first segment, and queues that have no message then."""
+        job = store.begin_flush()
+        if job is not None:
+            job.run()
+            store.finish_flush(job)
+        oldest = store.expiry.oldest()
+        if oldest is not None:
+            store.expiry.drop(oldest)
+        store.remove_expired_queues()
+
+    def log(self, store: MessageStore) -> list[bytes]:
+        """What it has, by segments."""
+        starts = store._log.segments.starts
+        return [store.log_bytes(start, store.written_to) for start in starts]
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(
+                    ["send"] * 6
+                    + ["deleted", "begins anew", "changed", "full disk", "room again", "expired", "cut"]
+                ),
+                st.integers(0, 1 << 20),
+            ),
+            max_size=24,
+        ),
+        st.sampled_from([3, 16_384]),
+    )
+    def test_whatever_happens_between_sends_leaves_the_same(
+        self, story: list[tuple[str, int]], plans_max: int
+    ) -> None:
+        found = []
+        for way in (by_columns([]), one_by_one()):
+            broker = Connected(mappedFileSizeCommitLog=20_000)
+            with way, mock.patch.object(scanned_sends, "PLANS_MAX", plans_max):
+                known = [("send", 174)] * 2  # several messages to each of these topics
+                seen = [self.happen(broker, *each) for each in (*known, *story)]
+            found.append((seen, broker.counted(), broker.queues(), self.log(broker.parts.store)))
+        self.assertEqual(found[0], found[1])
 
 
 def _fields(each: Any) -> dict[str, Any]:
