@@ -125,12 +125,14 @@ class Checkpointer:
         self._times = checkpoint.times
         return checkpoint
 
-    def claim_times_only(self, store_timestamp: int) -> None:
+    def claim_times_only(self, store_timestamp: int, with_index: bool) -> None:
         """Writes that messages stored by then (epoch ms) are on the device, in log, queues and index.
 
-        They must be. Takes back what later checkpoints said.
+        They must be. Takes back what later checkpoints said, and without an index that there is any.
         """
         times = StoreTimes(*(min(time, store_timestamp) for time in self._times))
+        if not with_index:  # what an earlier process has left of one may name messages that are cut off now
+            times = times._replace(index_ms=0)
         write_times(self._disk, self._path, times)
         self._times = times
 

@@ -148,7 +148,7 @@ class Opening:
             raise StoreError(f"no record ends at {offset}, where the log was to be cut")
         self._derived.save_checkpoint(now_ms)
         # Whatever happens now, queues and index have all messages that are older than this.
-        self._checkpointer.claim_times_only(boundary.last_store_timestamp)
+        self._checkpointer.claim_times_only(boundary.last_store_timestamp, self._config.message_index_enable)
         self._deleted.cut_to(offset)
         self._damage.cut_to(offset)
         self._log.set_end(offset)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError
-from rocketmq_tx.store.layouts import BLANK
+from rocketmq_tx.store.layouts import BLANK, CHECKPOINT_CLAIM_AT
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import Killed, MemoryDisk
 from tests.store_cases import NOW, message, open_store
@@ -139,6 +139,21 @@ class TailCutTests(SynchronousTestCase):
         other.append_all([message("B", 0, b"new")], NOW)
         store.append_raw(other.log_bytes(at, 1 << 20), at, NOW)
         self.assertEqual([record.body for record in served(store)["B", 0]], [b"new"])
+
+    def test_an_index_of_before_a_cut_without_one_does_not_pass_for_that_of_what_came_then(self) -> None:
+        disk = MemoryDisk()
+        store = open_store(disk)
+        placed = store.append_all([message("A", 0, b"x", unique=f"old{number}") for number in range(6)], NOW)
+        store.close(NOW)
+        store = open_store(disk, message_index_enable=False)
+        store.cut_tail(placed[3].commit_log_offset, NOW)
+        store.append_all([message("A", 0, b"x", unique=f"new{number}") for number in range(6)], NOW)
+        store.derived.save_checkpoint(NOW)
+        image = disk.after_kill()
+        image.spoil("/store/checkpoint", CHECKPOINT_CLAIM_AT, bytes(100))
+        store = open_store(image)
+        for key in ("old0", "old2", *(f"new{number}" for number in range(6))):
+            self.assertEqual(len(store.query_by_key("A", key, 32, 0, LATER).offsets), 1, key)
 
     def test_behind_a_blank_of_its_master_a_new_master_begins_a_file(self) -> None:
         master, slave = open_store(MemoryDisk(), **SMALL), open_store(MemoryDisk(), **SMALL)
