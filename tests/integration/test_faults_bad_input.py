@@ -115,7 +115,7 @@ class SlowReaderTests(FaultCase):
     """Fault 23: a consumer that never reads its answers."""
 
     def test_what_is_kept_for_it_is_bounded_and_it_is_closed_with_one_line(self) -> None:
-        server = self.broker(maxUnsentBytesPerConnection=4 << 20)
+        server = self.broker(maxUnsentBytesPerConnection=1 << 20)
         client = self.client(server)
         for _ in range(32):
             self.assertEqual(client.send_message(body=bytes(8000)).code, 0)
