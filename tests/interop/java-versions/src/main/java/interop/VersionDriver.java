@@ -9,6 +9,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.List;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -144,7 +145,7 @@ public final class VersionDriver {
             .fluentPut("tags", message.getTags())
             .fluentPut("keys", message.getKeys())
             .fluentPut("msgId", message.getMsgId())
-            .fluentPut("properties", message.getProperties())
+            .fluentPut("properties", new HashMap<>(message.getProperties()))
             .fluentPut("reconsumeTimes", message.getReconsumeTimes())
             .fluentPut("bornTimestamp", message.getBornTimestamp())
             .fluentPut("storeTimestamp", message.getStoreTimestamp());

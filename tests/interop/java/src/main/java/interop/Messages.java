@@ -4,6 +4,7 @@ import com.alibaba.fastjson.JSONArray;
 import com.alibaba.fastjson.JSONObject;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -46,7 +47,8 @@ final class Messages {
         item.put("keys", message.getKeys());
         item.put("flag", message.getFlag());
         item.put("body", Base64.getEncoder().encodeToString(message.getBody()));
-        item.put("properties", message.getProperties());
+        // A copy: for another try the client changes the message's own, while it is being told of.
+        item.put("properties", new HashMap<>(message.getProperties()));
         item.put("msgId", message.getMsgId());
         item.put("brokerName", message.getBrokerName());
         item.put("queueId", message.getQueueId());
