@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.disk import DiskFile, Lock, Space, disk_error
@@ -328,3 +328,20 @@ class _MemoryLock:
 
     def release(self) -> None:
         self._disk._locked.discard(self._path)
+
+
+def killed_at_each_change(
+    begin: MemoryDisk, work: Callable[[MemoryDisk], object]
+) -> Iterator[tuple[int, MemoryDisk]]:
+    """For each change that `work` makes: its number, and a copy of `begin` with `work` killed before it."""
+    whole = begin.after_kill()
+    work(whole)
+    for change in range(whole.changes):
+        disk = begin.after_kill()
+        disk.kill_at = change
+        try:
+            work(disk)
+        except Killed:
+            yield change, disk
+        else:
+            raise AssertionError(f"it ended without change {change} of {whole.changes}")

@@ -172,15 +172,18 @@ class FrameProtocol(Protocol):
                 if self._out:
                     self.flush()  # whoever waits for these answers need not wait for ends, which have none
                 size_bytes -= self._serve(code, run, size_bytes)
-            elif len(run) > (_SLICE_OF_PULLS if code in _PULLS else _SLICE):
-                self._serve_in_slices(code, run)
+            elif len(run) > (most := self._most_at_once(code)):
+                self._serve_in_slices(code, run, most)
             else:
                 size_bytes -= self._serve(code, run, size_bytes)
 
-    def _serve_in_slices(self, code: int, run: list[Any]) -> None:
-        size = _SLICE_OF_PULLS if code in _PULLS else _SLICE
+    def _most_at_once(self, code: int) -> int:
+        """How many requests of a run are served before it is looked at what is unsent."""
         if self.connections.unsent.over:
-            size = 1
+            return 1
+        return _SLICE_OF_PULLS if code in _PULLS else _SLICE
+
+    def _serve_in_slices(self, code: int, run: list[Any], size: int) -> None:
         for start in range(0, len(run), size):
             piece = run[start : start + size]
             if not self.is_open:  # closed for what it did not read: nobody takes the rest

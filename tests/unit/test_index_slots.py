@@ -21,7 +21,7 @@ from rocketmq_tx.store.layouts import (
 )
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.segments import OpenFiles
-from tests.memory_disk import Killed, MemoryDisk
+from tests.memory_disk import Killed, MemoryDisk, killed_at_each_change
 from tests.store_cases import NOW, message, open_store
 
 PATH = "/index/20260101000000000"
@@ -283,10 +283,7 @@ class StoreTests(SynchronousTestCase):
         (notice,) = self.notices
         self.assertIn("were damaged and have been made again from its entries", notice)
         choice = random.Random(5)
-        for kill_at in range(whole.changes):
-            disk = image.after_kill()
-            disk.kill_at = kill_at
-            self.assertRaises(Killed, live, disk)
+        for kill_at, disk in killed_at_each_change(image, live):
             for left in (disk.after_kill(), disk.after_power_cut(choice)):
                 store = self.open(left)
                 self.assertGreaterEqual(store.queue_offsets("T", 0)[1], 30)

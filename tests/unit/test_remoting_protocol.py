@@ -479,22 +479,25 @@ class LimitTests(WithHandlers):
         self.assertFalse(self.wire.server.paused)
 
     def test_peers_that_leave_much_unread_together_get_two_answers_each_until_some_of_them_read(self) -> None:
-        connections = self.limits(unsent_all_bytes=1_000_000)
-        answers, wires = [], []
-        for _ in range(20):
-            self.never_reading(connections)
-            answers += [self.call(BIG) for _ in range(40)]
-            self.wire.pump()
-            wires.append(self.wire)
-        self.assertLess(sum(len(wire.server.out) for wire in wires), 3_300_000 + 19 * 210_000)
-        self.assertEqual(connections.unsent.bytes, sum(len(wire.server.out) for wire in wires))
-        for wire in wires:
-            self.assertTrue(wire.server.paused)
-            wire.client.reads = True
-            wire.pump()
-        self.assertEqual([len(self.successResultOf(answer).body) for answer in answers], [100_000] * 800)
-        self.assertEqual(connections.unsent.bytes, 0)
-        self.assertFalse(any(wire.server.paused for wire in wires))
+        for asked in (20, 40):  # less and more than what is served at once otherwise
+            connections = self.limits(unsent_all_bytes=1_000_000)
+            answers, wires = [], []
+            for _ in range(20):
+                self.never_reading(connections)
+                answers += [self.call(BIG) for _ in range(asked)]
+                self.wire.pump()
+                wires.append(self.wire)
+            unsent = sum(len(wire.server.out) for wire in wires)
+            self.assertLess(unsent, 3_300_000 + 19 * 210_000)
+            self.assertEqual(connections.unsent.bytes, unsent)
+            for wire in wires:
+                self.assertTrue(wire.server.paused)
+                wire.client.reads = True
+                wire.pump()
+            bodies = [self.successResultOf(answer).body for answer in answers]
+            self.assertEqual([len(body) for body in bodies], [100_000] * asked * 20)
+            self.assertEqual(connections.unsent.bytes, 0)
+            self.assertFalse(any(wire.server.paused for wire in wires))
 
     def test_what_a_lost_connection_left_unread_is_counted_no_more(self) -> None:
         connections = self.limits()

@@ -16,7 +16,7 @@ from rocketmq_tx.protocol.message import MessageRecord, decode_records
 from rocketmq_tx.store import catching_up
 from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.message_store import MessageStore
-from tests.memory_disk import Killed, MemoryDisk
+from tests.memory_disk import Killed, MemoryDisk, killed_at_each_change
 from tests.store_cases import NOW, message, open_store
 
 SEGMENT = 4096
@@ -140,12 +140,7 @@ class CrashTests(SynchronousTestCase):
                 if number % 3 == 2:
                     store.derived.save_checkpoint(NOW + number)
 
-        whole = MemoryDisk()
-        work(whole)
-        for kill_at in range(whole.changes):
-            disk = MemoryDisk()
-            disk.kill_at = kill_at
-            self.assertRaises(Killed, work, disk)
+        for kill_at, disk in killed_at_each_change(MemoryDisk(), work):
             store = open_store(disk.after_kill(), **{**SMALL, "max_index_num": 6})
             for number in range(store.queue_offsets("A", 0)[1]):
                 for letter in "abc":
@@ -161,12 +156,7 @@ class CrashTests(SynchronousTestCase):
                 store.append_all([message("A", 0, b"deleted" * 30)], NOW)
             store.delete_topic("A")
 
-        whole = MemoryDisk()
-        work(whole)
-        for kill_at in range(whole.changes):
-            disk = MemoryDisk()
-            disk.kill_at = kill_at
-            self.assertRaises(Killed, work, disk)
+        for kill_at, disk in killed_at_each_change(MemoryDisk(), work):
             for seed in range(4):
                 image = disk.after_power_cut(random.Random(seed))
                 store = open_store(image, **SMALL)
@@ -180,12 +170,7 @@ class CrashTests(SynchronousTestCase):
         work = Workload(MemoryDisk(), 7)
         work.run(40)
         first = work.disk.after_kill()
-        whole = first.after_kill()
-        open_store(whole, **SMALL)
-        for kill_at in range(whole.changes):
-            disk = first.after_kill()
-            disk.kill_at = kill_at
-            self.assertRaises(Killed, open_store, disk, **SMALL)
+        for kill_at, disk in killed_at_each_change(first, lambda disk: open_store(disk, **SMALL)):
             self.check(disk.after_kill(), work, EVERYTHING, f"killed at change {kill_at} of the recovery")
 
     @settings(max_examples=150, deadline=None)
