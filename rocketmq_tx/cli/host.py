@@ -22,10 +22,18 @@ def collect_host_facts() -> HostFacts:
     return HostFacts(
         host_name=socket.gethostname(),
         local_address=choose_local_address(local_addresses()),
-        home=str(Path.home()),
+        home=str(home_folder()),
         cpu_count=os.cpu_count() or 1,
         physical_memory_bytes=_physical_memory_bytes(),
     )
+
+
+def home_folder() -> Path:
+    """Of this user; `/`, as in containers, for one whom neither HOME nor a table of users knows."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def local_addresses() -> list[str]:

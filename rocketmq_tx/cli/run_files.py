@@ -18,6 +18,7 @@ from typing import IO
 
 import attrs
 
+from rocketmq_tx.cli.host import home_folder
 from rocketmq_tx.errors import StartError
 
 FOLDER_VARIABLE = "ROCKETMQ_RUN_DIR"
@@ -29,7 +30,7 @@ _LOCK_AT = 1 << 20
 def run_folder(environ: Mapping[str, str]) -> Path:
     """The folder of this user; the same for a login, a cron job and a service."""
     given = environ.get(FOLDER_VARIABLE)
-    return Path(given) if given else Path.home() / ".rocketmq_tx" / "run"
+    return Path(given) if given else home_folder() / ".rocketmq_tx" / "run"
 
 
 @attrs.define

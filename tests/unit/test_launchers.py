@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pwd
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from rocketmq_tx.cli import (
     tools,
     twistd_exit,
 )
+from rocketmq_tx.cli.run_files import run_folder
 from rocketmq_tx.errors import ConfigError
 from tests import golden
 
@@ -226,6 +228,12 @@ class ToolsTests(SynchronousTestCase):
 
 
 class HostTests(SynchronousTestCase):
+    def test_a_user_whom_nobody_knows_is_at_home_at_the_root(self) -> None:
+        self.patch(os, "environ", {})
+        self.patch(pwd, "getpwuid", {}.__getitem__)  # as the engine of a container starts it: KeyError
+        self.assertEqual(host.collect_host_facts().home, "/")
+        self.assertEqual(str(run_folder(os.environ)), "/.rocketmq_tx/run")
+
     def test_facts_of_this_machine_are_collected_without_the_network(self) -> None:
         facts = host.collect_host_facts()
         self.assertTrue(facts.host_name)
