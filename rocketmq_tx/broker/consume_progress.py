@@ -5,7 +5,7 @@
     43  all stored offsets                     317 208 for every group of the broker
     308 lowest offsets over groups             314 let a group stand where another one stands
 
-Facts: spec/processors.yaml (AdminBrokerProcessor). Rates are 0.0 until the broker keeps statistics.
+Facts: spec/processors.yaml (AdminBrokerProcessor).
 """
 
 from __future__ import annotations
@@ -41,40 +41,35 @@ from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.clients import Consumers
-    from rocketmq_tx.broker.groups import SubscriptionGroupTable
-    from rocketmq_tx.broker.offsets import ConsumerOffsets
     from rocketmq_tx.broker.store_times import StoreTimeOf, StoreTimes
-    from rocketmq_tx.broker.topics import TopicTable
-    from rocketmq_tx.config.broker import BrokerConfig
+    from rocketmq_tx.broker.tables import Tables
+    from rocketmq_tx.config.settings import BrokerSettings
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.stored_messages import StoredMessages
 
 
 class ConsumeProgress:
-    """Compares the offset table with the queues. `broker_address` is `ip:port`, `now_ms` the wall clock."""
+    """Compares the offset table with the queues.
+
+    `now_ms` is the wall clock, `get_rate` how many messages a second of a topic a group consumes.
+    """
 
     def __init__(
         self,
-        config: BrokerConfig,
-        broker_address: str,
+        settings: BrokerSettings,
         store: StoredMessages,
-        topics: TopicTable,
-        groups: SubscriptionGroupTable,
+        tables: Tables,
         consumers: Consumers,
-        offsets: ConsumerOffsets,
         times: StoreTimes,
         now_ms: Callable[[], int],
-        get_rate: Callable[[str, str], float] = lambda topic, group: 0.0,
+        get_rate: Callable[[str, str], float],
     ) -> None:
         self._get_rate = get_rate
-        self._broker_config = config
-        self._broker_address = broker_address
+        self._settings = settings
         self._store = store
-        self._topics = topics
-        self._groups = groups
+        self._topics, self._groups, self._offsets = tables.topics, tables.groups, tables.offsets
         self._consumers = consumers
-        self._offsets = offsets
         self._times = times
         self._now_ms = now_ms
 
@@ -171,7 +166,9 @@ class ConsumeProgress:
                 rate = self._get_rate(topic.topic_name, group)
                 of_group.append(ConsumeStats(offset_table=table, consume_tps=rate))
             lists.append({group: of_group})
-        return ConsumeStatsList(consume_stats_list=lists, broker_addr=self._broker_address, total_diff=behind)
+        return ConsumeStatsList(
+            consume_stats_list=lists, broker_addr=self._settings.broker_address, total_diff=behind
+        )
 
     def _progress(
         self, group: str, topic: str, queues: int, store_time: StoreTimeOf
@@ -237,4 +234,4 @@ class ConsumeProgress:
         return topic
 
     def _queue(self, topic: str, queue_id: int) -> MessageQueue:
-        return MessageQueue(topic, self._broker_config.broker_name, queue_id)
+        return MessageQueue(topic, self._settings.broker.broker_name, queue_id)

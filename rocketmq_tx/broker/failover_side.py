@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from rocketmq_tx.broker.missing_topics import make_missing_topics
-from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.own_role import OwnRole
-from rocketmq_tx.broker.registration import Registration
-from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.stepping_aside import SteppingAside
 from rocketmq_tx.broker.takeover import Takeover
-from rocketmq_tx.broker.topics import TopicTable
-from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import RemotingError
 from rocketmq_tx.failover.epoch_file import EpochFile
 from rocketmq_tx.failover.reconciling import Reconciliation
 from rocketmq_tx.failover.state import BrokerState, ask_state
-from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.replication.log_comparison import LogComparison
 from rocketmq_tx.runtime.periodic import Periodic
-from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.json_file import JsonFile
 
 if TYPE_CHECKING:
+    from rocketmq_tx.broker.cluster_side import ClusterSide
     from rocketmq_tx.broker.replication_side import ReplicationSide
+    from rocketmq_tx.broker.storage_side import StorageSide
     from rocketmq_tx.broker.store_service import StoreService
-    from rocketmq_tx.runtime.group_commit import GroupCommit
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.broker.surroundings import Surroundings
+    from rocketmq_tx.broker.tables import Tables
 
 WORD_S = 5.0
 """How often a slave asks its master how far it is, should it have to answer for that some day."""
@@ -46,68 +40,46 @@ class FailoverSide:
 
     def __init__(
         self,
-        settings: BrokerSettings,
-        disk: Disk,
-        file: JsonFile,
-        store: MessageStore,
-        store_service: StoreService,
-        flushes: GroupCommit,
-        topics: TopicTable,
-        offsets: ConsumerOffsets,
-        save_offsets: Callable[[], object],
+        surroundings: Surroundings,
+        storage: StorageSide,
+        tables: Tables,
+        cluster: ClusterSide,
         replication: ReplicationSide,
-        identity: BrokerIdentity,
-        registration: Registration,
         told_of_roles: list[Callable[[], object]],
-        caller: RemotingClient,
-        reactor: Any,
     ) -> None:
+        settings = surroundings.settings
         self._settings = settings
-        self._disk = disk
-        self._store = store
-        self._topics = topics
-        self._offsets = offsets
-        self._save_offsets = save_offsets
+        self._disk = surroundings.disk
+        self._store = storage.store
+        self._tables = tables
         self._replication = replication
-        self._identity = identity
-        self._caller = caller
+        self._identity = cluster.identity
+        self._caller = cluster.caller
         self._word: BrokerState | None = None
-        self._own_role = OwnRole(settings, EpochFile(file), identity)
+        self._own_role = OwnRole(settings, EpochFile(tables.file("epochs.json")), cluster.identity)
         self.roles = RoleChange(
-            self._own_role,
-            settings,
-            store,
-            flushes,
-            replication,
-            told_of_roles,
-            registration.register_all,
-            lambda address: ask_state(caller, address),
-            store_service.not_cutting,
-            self._fit_tables,
+            self._own_role, settings, storage, cluster, replication, told_of_roles, self._fit_tables
         )
-        self._stepping_aside = SteppingAside(
-            settings, store, self.roles, self.own_state, registration.addresses, caller, reactor
-        )
+        self._stepping_aside = SteppingAside(surroundings, storage.store, self.roles, self.own_state, cluster)
         self._takeover = Takeover(
-            settings,
-            store,
+            surroundings,
+            storage.store,
             self.roles,
             self.own_state,
-            registration.addresses,
-            caller,
-            lambda: replication.master_address,
+            cluster,
+            replication,
             lambda: self._word,
-            replication.take_tables,
-            replication.comparison.common_to,
             self._stepping_aside.still,
-            reactor,
         )
         self._asking = Periodic(
-            reactor, WORD_S, lambda: Deferred.fromCoroutine(self._ask_master()), "word of the master"
+            surroundings.reactor,
+            WORD_S,
+            lambda: Deferred.fromCoroutine(self._ask_master()),
+            "word of the master",
         )
-        registration.master_observers.append(self._stepping_aside.heard_of_master)
+        cluster.registration.master_observers.append(self._stepping_aside.heard_of_master)
         replication.on_news(self._asking.run_now)  # else a new slave could acknowledge without our knowing
-        replication.before_following(self._reconciliation(store_service))
+        replication.before_following(self._reconciliation(storage.service))
 
     def _reconciliation(self, store_service: StoreService) -> Callable[[LogComparison], Reconciliation]:
         return lambda comparison: Reconciliation(
@@ -173,13 +145,13 @@ class FailoverSide:
     def _fit_tables(self) -> None:
         """What a slave has taken over late, or too early, is made to fit its log, which is the log now."""
         usual_queues = self._settings.broker.default_topic_queue_nums
-        make_missing_topics(self._store, self._topics, usual_queues)
+        make_missing_topics(self._store, self._tables.topics, usual_queues)
         self._lower_offsets()
 
     def _lower_offsets(self) -> None:
         """Consumers cannot have come further than the queues reach, or what comes there next is skipped."""
-        self._offsets.lower_to(lambda topic, queue_id: self._store.queue_offsets(topic, queue_id)[1])
-        self._save_offsets()
+        self._tables.offsets.lower_to(lambda topic, queue_id: self._store.queue_offsets(topic, queue_id)[1])
+        self._tables.service.save_offsets()
 
     def _forget_what_was_cut(self) -> None:
         """The timer looks at the log again."""

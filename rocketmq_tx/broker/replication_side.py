@@ -3,109 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 
-from rocketmq_tx.broker.groups import SubscriptionGroupTable
-from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.offsets_return import OffsetsReturn
 from rocketmq_tx.broker.on_demand import OnDemand
-from rocketmq_tx.broker.registration import Registration
-from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.slave_sync import DelayTable, SlaveSync
 from rocketmq_tx.broker.table_news import TableNews
-from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.addresses import format_address
-from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import ConnectionObserver
 from rocketmq_tx.replication.follower import Comparison, Follower
 from rocketmq_tx.replication.listener import SlaveListener
-from rocketmq_tx.replication.log_comparison import Cut, LogComparison
+from rocketmq_tx.replication.log_comparison import LogComparison
 from rocketmq_tx.replication.log_digest import LogDigests
 from rocketmq_tx.replication.slave_end import Chunk
-from rocketmq_tx.replication.slaves import Slaves
-from rocketmq_tx.runtime.arrivals import Arrivals
-from rocketmq_tx.runtime.group_commit import GroupCommit
-from rocketmq_tx.runtime.threads import off_reactor
-from rocketmq_tx.store.message_store import MessageStore
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.automatic_side import AutomaticSide
-    from rocketmq_tx.runtime.clocks import WallClock
+    from rocketmq_tx.broker.cluster_side import ClusterSide
+    from rocketmq_tx.broker.registration_frames import BrokerIdentity
+    from rocketmq_tx.broker.storage_side import StorageSide
+    from rocketmq_tx.broker.surroundings import Surroundings
+    from rocketmq_tx.broker.tables import Tables
 
 
 class ReplicationSide:
-    """Its services, its handlers of requests, its observers of connections.
-
-    `appended` is called after bytes of a master came in, as after any append; `cut` drops the log's end.
-    """
+    """Its services, its handlers of requests, its observers of connections; `delays` are copied as well."""
 
     def __init__(
         self,
-        settings: BrokerSettings,
-        store: MessageStore,
-        flushes: GroupCommit,
-        arrivals: Arrivals,
-        slaves: Slaves,
-        appended: Callable[[], object],
-        cut: Cut,
-        topics: TopicTable,
-        groups: SubscriptionGroupTable,
-        offsets: ConsumerOffsets,
+        surroundings: Surroundings,
+        storage: StorageSide,
+        tables: Tables,
+        cluster: ClusterSide,
         delays: DelayTable,
-        identity: BrokerIdentity,
-        registration: Registration,
-        caller: RemotingClient,
-        reactor: Any,
-        now_ms: WallClock,
-        automatic: AutomaticSide | None = None,
     ) -> None:
-        config, server = settings.store, settings.server
-        self._config = config
-        self._slaves = slaves
+        self._config = surroundings.settings.store
+        self._slaves = storage.slaves
         self.master_address: str | None = None
         """Of whom a NameServer, or the master itself, has told that it is the master; for requests."""
-        self._store = store
-        self._offsets = offsets
-        self._arrivals = arrivals if automatic is None else automatic.arrivals
-        self._appended = appended
-        self._now_ms = now_ms
-        in_threads = off_reactor(reactor)
-        self._news = TableNews(reactor)
-        topics.observers.append(self._news.changed)
-        groups.observers.append(self._news.changed)
-        self._digests = LogDigests(store, in_threads, self._news.is_slave)
+        self._store = storage.store
+        self._offsets = tables.offsets
+        self._arrivals = storage.arrivals if storage.automatic is None else storage.automatic.arrivals
+        self._appended = storage.service.appended
+        self._now_ms = surroundings.now_ms
+        self._news = TableNews(surroundings.reactor)
+        tables.topics.observers.append(self._news.changed)
+        tables.groups.observers.append(self._news.changed)
+        self._digests = LogDigests(storage.store, surroundings.off_reactor, self._news.is_slave)
+        self._make_masters_end(surroundings, storage, cluster)
+        self._make_slaves_end(surroundings, storage, tables, cluster, delays)
+
+    def _make_masters_end(
+        self, surroundings: Surroundings, storage: StorageSide, cluster: ClusterSide
+    ) -> None:
+        """Made by a slave as well, which may become one."""
+        settings, reactor = surroundings.settings, surroundings.reactor
         listener = SlaveListener(
-            store,
-            config,
-            slaves,
-            in_threads,
+            storage.store,
+            settings.store,
+            storage.slaves,
+            surroundings.off_reactor,
             reactor,
-            server.bind_address.strip("[]"),
-            server.listen_port,
-            None if automatic is None else automatic.replicas,
+            settings.server.bind_address.strip("[]"),
+            settings.server.listen_port,
+            None if storage.automatic is None else storage.automatic.replicas,
         )
-        self._listening = ListeningForSlaves(listener, identity, settings.broker.broker_ip2)
-        self._return = OffsetsReturn(settings.broker, offsets, registration.addresses, caller, reactor)
-        self._sync = SlaveSync(topics, groups, offsets, delays, self._topics_were_deleted, caller, reactor)
-        self.comparison = LogComparison(store, config, caller, now_ms, cut)
+        listening = ListeningForSlaves(listener, cluster.identity, settings.broker.broker_ip2)
+        self._return = OffsetsReturn(
+            settings.broker, self._offsets, cluster.registration.addresses, cluster.caller, reactor
+        )
+        self._as_master = OnDemand("port for slaves", self._is_master, [listening])
+
+    def _make_slaves_end(
+        self,
+        surroundings: Surroundings,
+        storage: StorageSide,
+        tables: Tables,
+        cluster: ClusterSide,
+        delays: DelayTable,
+    ) -> None:
+        """Made by a master as well, which may have to follow another one."""
+        registration, caller, reactor = cluster.registration, cluster.caller, surroundings.reactor
+        self._sync = SlaveSync(
+            tables.topics, tables.groups, tables.offsets, delays, self._topics_were_deleted, caller, reactor
+        )
+        self.comparison = LogComparison(
+            storage.store, self._config, caller, surroundings.now_ms, storage.service.cut_tail
+        )
         self._follower = Follower(
-            store,
-            config,
-            flushes,
+            storage.store,
+            self._config,
+            storage.flushes,
             self.comparison,
             self._append,
             registration.register_all,
             reactor,
-            None if automatic is None else automatic.membership,
+            None if storage.automatic is None else storage.automatic.membership,
         )
-        if automatic is None:  # else it is agreed on, whatever a NameServer has heard
+        if storage.automatic is None:  # else it is agreed on, whatever a NameServer has heard
             registration.master_observers.append(self.master_is)
         caller.connections.registry.add(self._sync)
-        self._as_master = OnDemand("port for slaves", self._is_master, [self._listening])
         self._as_slave = OnDemand("replication", lambda: not self._is_master(), [self._sync, self._follower])
 
     def _topics_were_deleted(self, ends: Mapping[str, int]) -> None:

@@ -20,12 +20,13 @@ from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import RemotingError, RequestRefused, RocketMQError, StoreError
 from rocketmq_tx.failover.epoch_file import Standing
 from rocketmq_tx.failover.epochs import EpochHistory
-from rocketmq_tx.failover.state import BrokerState
+from rocketmq_tx.failover.state import BrokerState, ask_state
 from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.names import MASTER_ID
 
 if TYPE_CHECKING:
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.broker.cluster_side import ClusterSide
+    from rocketmq_tx.broker.storage_side import StorageSide
 
 FLUSH_TIMEOUT_S = 30.0
 
@@ -47,19 +48,11 @@ class Link(Protocol):
     def knows_master(self) -> bool: ...
 
 
-class Flushes(Protocol):
-    """What is needed of `runtime.group_commit.GroupCommit`."""
-
-    def durable(self, offset: int, timeout_s: float) -> Deferred[None]: ...
-
-
 class RoleChange:
     """`own` is what this broker is. `observers` are called after each change of role or epoch.
 
     `told` are the parts that look at `broker_role` of the settings when they are told that it is another;
-    `register` registers at all NameServers; `ask` asks another broker for its state;
-    `log_at_rest` fires when no cutting of the log's end is under way; `before_leading` is called when a slave
-    has taken its last byte, and tables are to fit its log.
+    `before_leading` is called when a slave has taken its last byte, and tables are to fit its log.
     """
 
     _log = Logger()
@@ -68,24 +61,19 @@ class RoleChange:
         self,
         own: OwnRole,
         settings: BrokerSettings,
-        store: MessageStore,
-        flushes: Flushes,
+        storage: StorageSide,
+        cluster: ClusterSide,
         link: Link,
         told: list[Callable[[], object]],
-        register: Callable[[], object],
-        ask: Callable[[str], Coroutine[Any, Any, BrokerState | None]],
-        log_at_rest: Callable[[], Deferred[None]],
         before_leading: Callable[[], object],
     ) -> None:
         self._own = own
         self._settings = settings
-        self._store = store
-        self._flushes = flushes
+        self._storage = storage
+        self._store = storage.store
+        self._cluster = cluster
         self._link = link
         self._told = told
-        self._register = register
-        self._ask = ask
-        self._log_at_rest = log_at_rest
         self._before_leading = before_leading
         self._one_at_a_time = DeferredLock()
         self.observers: list[Callable[[], object]] = []
@@ -181,7 +169,7 @@ class RoleChange:
             )
         end = self._store.written_to
         if end:
-            await self._flushes.durable(end, FLUSH_TIMEOUT_S)
+            await self._storage.flushes.durable(end, FLUSH_TIMEOUT_S)
         self._own.stand(history=before.history.begun(epoch, end, MASTER_ID))
         self._log.info("master of a new epoch: epoch={epoch} from={offset}", epoch=epoch, offset=end)
         self._own.apply()
@@ -194,12 +182,12 @@ class RoleChange:
         if epoch <= before.history.number:
             raise _refused(f"epoch {epoch} is outdated, this broker knows of {before.history.number}")
         await self._link.stop_following()
-        await self._log_at_rest()
+        await self._storage.service.not_cutting()
         try:
             self._store.end_stream()
             end = self._store.written_to
             if end:
-                await self._flushes.durable(end, FLUSH_TIMEOUT_S)
+                await self._storage.flushes.durable(end, FLUSH_TIMEOUT_S)
             await self._link.listen()
             self._before_leading()
             self._own.stand(
@@ -264,7 +252,7 @@ class RoleChange:
 
     async def _state_of(self, address: str) -> BrokerState | None:
         try:
-            return await self._ask(address)
+            return await ask_state(self._cluster.caller, address)
         except RemotingError:
             return None
 
@@ -275,7 +263,7 @@ class RoleChange:
     def _tell_all(self) -> None:
         for tell in self._told:
             tell()
-        self._register()
+        self._cluster.registration.register_all()
         self._tell_observers()
 
     def _tell_observers(self) -> None:

@@ -18,35 +18,30 @@ from rocketmq_tx.broker.admin_cleaning import CleaningRequests
 from rocketmq_tx.broker.admin_config import ConfigRequests
 from rocketmq_tx.broker.admin_topics import TopicRequests
 from rocketmq_tx.broker.announcement import Announcement, Unregistration
+from rocketmq_tx.broker.cluster_side import ClusterSide
 from rocketmq_tx.broker.failover_side import FailoverSide
 from rocketmq_tx.broker.missing_topics import make_missing_topics
 from rocketmq_tx.broker.reading import ReadingSide
 from rocketmq_tx.broker.redelivery import RedeliverySide
-from rocketmq_tx.broker.registration import Registration
-from rocketmq_tx.broker.registration_frames import BrokerIdentity
 from rocketmq_tx.broker.replication_side import ReplicationSide
 from rocketmq_tx.broker.reply_handler import ReplyHandler
 from rocketmq_tx.broker.send_answers import SendAnswers
 from rocketmq_tx.broker.sending_side import SendingSide
 from rocketmq_tx.broker.storage_side import StorageSide
+from rocketmq_tx.broker.surroundings import Surroundings
 from rocketmq_tx.broker.tables import Tables
 from rocketmq_tx.broker.timer_service import TimerService
 from rocketmq_tx.broker.transactions import Transactions
-from rocketmq_tx.broker.warm_reads import WarmReads
-from rocketmq_tx.config.addresses import format_address
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol import names
-from rocketmq_tx.protocol.codes import SerializeType
-from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.connections import Connections
 from rocketmq_tx.remoting.listener import Listener
 from rocketmq_tx.remoting.registry import Registry
-from rocketmq_tx.replication.listener import usual_port
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
 from rocketmq_tx.runtime.services import OrderedServices
 from rocketmq_tx.runtime.settings_file import PropertiesFile
-from rocketmq_tx.runtime.threads import OwnThread, Runner, off_reactor
+from rocketmq_tx.runtime.threads import OwnThread, Runner
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.os_disk import platform_disk
 
@@ -81,136 +76,38 @@ class BrokerParts:
         self.reactor = reactor
         self.now_ms = now_ms
         self.disk = disk
-        self._thread = thread
+        self._surroundings = surroundings = Surroundings(settings, reactor, now_ms, disk, thread)
         self.answers = SendAnswers(settings)
-        storage = StorageSide(settings, disk, self.answers.store_host, thread, reactor, now_ms)
+        self.storage = storage = StorageSide(surroundings, self.answers.store_host)
         self.store, self.store_service = storage.store, storage.service
         self.flushes, self.arrivals, self.slaves = storage.flushes, storage.arrivals, storage.slaves
         self.appending, self.statistics = storage.appending, storage.statistics
         self.automatic = storage.automatic
-        self.tables = Tables(settings, disk, storage.notice, reactor, now_ms, self._fit_topics)
-        self.topics, self.groups = self.tables.topics, self.tables.groups
-        self.offsets = self.tables.offsets
-        self.sending = SendingSide(
-            settings, self.store, self.topics, self.groups, self.appending, self.answers, now_ms
-        )
-        self._make_consuming()
-        self._make_followers_of_the_log()
+        self.tables = tables = Tables(surroundings, storage.notice, self._fit_topics)
+        self.topics, self.groups, self.offsets = tables.topics, tables.groups, tables.offsets
+        self.sending = SendingSide(surroundings, storage, tables, self.answers)
+        self.reading = ReadingSide(surroundings, storage, tables)
+        self.redelivery = RedeliverySide(surroundings, storage, tables)
+        self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
+        self.transactions = Transactions(surroundings, storage, tables, self.reading.producers)
+        self.timers = TimerService(surroundings, storage, lambda: self.topics.ensure(names.TIMER_TOPIC, 2))
+        self.store_service.retention.before_deletion = self._released_before
         self._make_cluster()
         self._make_listening()
 
-    def _make_consuming(self) -> None:
-        settings, reactor, now_ms = self.settings, self.reactor, self.now_ms
-        self.reading = ReadingSide(
-            settings,
-            self.store if self.automatic is None else self.automatic.reads,
-            self.arrivals,
-            self.appending,
-            self.topics,
-            self.groups,
-            self.offsets,
-            self.answers.store_host,
-            self.tables.file("consumerFilter.json"),
-            reactor,
-            now_ms,
-            self.statistics,
-        )
-        self.redelivery = RedeliverySide(
-            settings,
-            self.store,
-            self.flushes,
-            self.arrivals,
-            self.appending,
-            self.topics,
-            self.groups,
-            self.tables.file("delayOffset.json"),
-            reactor,
-            now_ms,
-            self.statistics,
-        )
-        self.reading.runtime_info.more.append(self.redelivery.schedule.figures)
-
-    def _make_followers_of_the_log(self) -> None:
-        """What keeps a table of messages that are neither here nor there yet."""
-        settings, reactor, now_ms = self.settings, self.reactor, self.now_ms
-        self.transactions = Transactions(
-            settings,
-            self.store,
-            self.appending,
-            self.flushes,
-            self.topics,
-            self.offsets,
-            self.reading.producers,
-            self.answers.store_host,
-            lambda: self.store_service.was_clean,
-            reactor,
-            now_ms,
-        )
-        self.timers = TimerService(
-            settings.store,
-            self.store,
-            self.disk,
-            self.appending,
-            self.flushes,
-            self.arrivals,
-            WarmReads(self.store, off_reactor(reactor)),
-            self._thread(reactor, "timers"),
-            self.answers.store_host,
-            lambda: self.topics.ensure(names.TIMER_TOPIC, 2),
-            reactor,
-            now_ms,
-        )
-        self.store_service.retention.before_deletion = self._released_before
-
     def _make_cluster(self) -> None:
         """What this broker is to NameServers and to the others of its name."""
-        settings = self.settings
-        self.caller = RemotingClient(
-            self.reactor, connect_timeout_s=settings.client.connect_timeout_millis / 1000
-        )
-        identity = broker_identity(settings)
-        self.registration = Registration(identity, self.topics, self.caller, self.reactor)
-        self.replication = ReplicationSide(
-            settings,
-            self.store,
-            self.flushes,
-            self.arrivals,
-            self.slaves,
-            self.store_service.appended,
-            self.store_service.cut_tail,
-            self.topics,
-            self.groups,
-            self.offsets,
-            self.redelivery.progress,
-            identity,
-            self.registration,
-            self.caller,
-            self.reactor,
-            self.now_ms,
-            self.automatic,
-        )
-        self.failover = FailoverSide(
-            settings,
-            self.disk,
-            self.tables.file("epochs.json"),
-            self.store,
-            self.store_service,
-            self.flushes,
-            self.topics,
-            self.offsets,
-            self.tables.service.save_offsets,
-            self.replication,
-            identity,
-            self.registration,
-            [
-                self.redelivery.schedule.role_changed,
-                self.timers.role_changed,
-                self.transactions.role_changed,
-                self.sending.settings_changed,
-            ],
-            self.caller,
-            self.reactor,
-        )
+        surroundings, storage, tables = self._surroundings, self.storage, self.tables
+        cluster = ClusterSide(surroundings, tables.topics)
+        self.caller, self.registration = cluster.caller, cluster.registration
+        self.replication = ReplicationSide(surroundings, storage, tables, cluster, self.redelivery.progress)
+        told_of_roles: list[Callable[[], object]] = [
+            self.redelivery.schedule.role_changed,
+            self.timers.role_changed,
+            self.transactions.role_changed,
+            self.sending.settings_changed,
+        ]
+        self.failover = FailoverSide(surroundings, storage, tables, cluster, self.replication, told_of_roles)
         if self.automatic is not None:
             self.automatic.use(self.failover.roles)
 
@@ -328,15 +225,3 @@ class BrokerParts:
             self.topics.touch()
         if "namesrvAddr" in changed:
             self.registration.register_all()
-
-
-def broker_identity(settings: BrokerSettings) -> BrokerIdentity:
-    """How NameServers get to know this broker."""
-    listen_port = settings.server.listen_port
-    ha_port = settings.store.ha_listen_port or usual_port(listen_port)
-    return BrokerIdentity(
-        settings.broker,
-        settings.broker_address,
-        format_address(settings.broker.broker_ip2, ha_port),
-        SerializeType[settings.client.serialize_type.name],
-    )

@@ -7,7 +7,7 @@ A slave that is asked lets go of its master (`standing_still`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.set_members import members_of_set
 from rocketmq_tx.broker.standing_still import StandingStill
-from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import RemotingError, RequestRefused, StoreError
 from rocketmq_tx.failover.state import BrokerState, ask_state
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
@@ -33,7 +32,8 @@ from rocketmq_tx.runtime.services import within
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-    from rocketmq_tx.broker.registration import Caller
+    from rocketmq_tx.broker.cluster_side import ClusterSide
+    from rocketmq_tx.broker.surroundings import Surroundings
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.store.message_store import MessageStore
@@ -47,28 +47,26 @@ HANDING_OVER = "handing over"
 
 
 class SteppingAside(Service):
-    """`own_state` is what is answered to who asks; `name_servers` are those of the moment."""
+    """`own_state` is what is answered to who asks."""
 
     _log = Logger()
 
     def __init__(
         self,
-        settings: BrokerSettings,
+        surroundings: Surroundings,
         store: MessageStore,
         roles: RoleChange,
         own_state: Callable[[], BrokerState],
-        name_servers: Callable[[], list[str]],
-        caller: Caller,
-        reactor: Any,
+        cluster: ClusterSide,
     ) -> None:
         self.setName("former master")
-        self._settings = settings
+        self._settings = surroundings.settings
         self._store = store
         self._roles = roles
         self._own_state = own_state
-        self._name_servers = name_servers
-        self._caller = caller
-        self._reactor = reactor
+        self._caller = cluster.caller
+        self._name_servers = cluster.registration.addresses
+        self._reactor = reactor = surroundings.reactor
         self.still = StandingStill(roles, self._ask_and_consider, reactor)
         self._held_for: str | None = None
         self._holding: IDelayedCall | None = None

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.broker.store_service import StoreService
-from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.replication.slaves import Slaves
 from rocketmq_tx.runtime.arrivals import Arrivals
-from rocketmq_tx.runtime.clocks import WallClock
 from rocketmq_tx.runtime.group_commit import GroupCommit
-from rocketmq_tx.runtime.threads import Runner
 from rocketmq_tx.runtime.watermark import Watermark
-from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.message_store import MessageStore
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.automatic_side import AutomaticSide
+    from rocketmq_tx.broker.surroundings import Surroundings
 
 
 class StorageSide:
     """`automatic` is there with `autoFailover` only; `store_host` is this broker's packed address."""
 
-    def __init__(
-        self,
-        settings: BrokerSettings,
-        disk: Disk,
-        store_host: bytes,
-        thread: Callable[[Any, str], Runner],
-        reactor: Any,
-        now_ms: WallClock,
-    ) -> None:
-        config = settings.store
+    def __init__(self, surroundings: Surroundings, store_host: bytes) -> None:
+        settings, reactor, now_ms = surroundings.settings, surroundings.reactor, surroundings.now_ms
+        config, thread = settings.store, surroundings.thread
         memory_bytes = settings.facts.physical_memory_bytes
-        self.store = MessageStore(config, disk, store_host, memory_bytes, self.notice, reactor.seconds)
+        self.store_host = store_host
+        self.store = MessageStore(
+            config, surroundings.disk, store_host, memory_bytes, self.notice, reactor.seconds
+        )
         flush_threads = [thread(reactor, f"flush-{number}") for number in (1, 2)]
         self.flushes = GroupCommit(self.store, Watermark(reactor), flush_threads, reactor)
         checkpoint_thread = thread(reactor, "checkpoint")
         self.service = StoreService(self.store, config, self.flushes, checkpoint_thread, reactor, now_ms)
         self.arrivals = Arrivals(reactor)
         self.slaves = Slaves(config, reactor)
-        self.automatic = automatic = self._make_automatic(settings, reactor)
+        self.automatic = automatic = self._make_automatic(surroundings)
+        self.reads: MessageStore = self.store if automatic is None else automatic.reads
+        """The store as consumers may see it."""
         cluster = settings.broker.broker_cluster_name
         self.statistics = BrokerStatistics(
             cluster, now_ms, settings.broker.enable_detail_stat, config.enable_lmq
@@ -59,7 +53,8 @@ class StorageSide:
         )
         self.appending.everybody_waits = automatic is not None
 
-    def _make_automatic(self, settings: BrokerSettings, reactor: Any) -> AutomaticSide | None:
+    def _make_automatic(self, surroundings: Surroundings) -> AutomaticSide | None:
+        settings, reactor = surroundings.settings, surroundings.reactor
         if not settings.broker.auto_failover:
             return None
         # kazoo and what it needs cost a tenth of a start, and few want it

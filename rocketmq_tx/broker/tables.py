@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.tables_service import TablesService
 from rocketmq_tx.broker.topics import TopicTable
-from rocketmq_tx.config.settings import BrokerSettings
-from rocketmq_tx.runtime.clocks import WallClock
-from rocketmq_tx.runtime.threads import off_reactor
-from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.json_file import JsonFile
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.surroundings import Surroundings
 
 
 class Tables:
@@ -24,18 +23,13 @@ class Tables:
     """
 
     def __init__(
-        self,
-        settings: BrokerSettings,
-        disk: Disk,
-        notice: Callable[[str], None],
-        reactor: Any,
-        now_ms: WallClock,
-        loaded: Callable[[], object],
+        self, surroundings: Surroundings, notice: Callable[[str], None], loaded: Callable[[], object]
     ) -> None:
+        settings, reactor, now_ms = surroundings.settings, surroundings.reactor, surroundings.now_ms
         self._settings = settings
-        self._disk = disk
+        self._disk = surroundings.disk
         self._notice = notice
-        broker, off = settings.broker, off_reactor(reactor)
+        broker, off = settings.broker, surroundings.off_reactor
         topic_table, group_table = TopicTable, SubscriptionGroupTable
         usual_file = self.file("consumerOffset.json")
         self.offsets = ConsumerOffsets()

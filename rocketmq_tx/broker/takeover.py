@@ -7,7 +7,7 @@ who is there -> judge -> HAND_OVER to the master -> caught up, tables taken -> p
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.role_change import RoleChange
 from rocketmq_tx.broker.standing_still import StandingStill
 from rocketmq_tx.broker.survey import Survey, take_survey
-from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.errors import CallRefused, RemotingError, RequestRefused, RocketMQError
 from rocketmq_tx.failover.state import BrokerState
 from rocketmq_tx.failover.verdict import Judgement, Verdict, judge
@@ -33,8 +32,10 @@ from rocketmq_tx.protocol.headers import (
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.registration import Caller
+    from rocketmq_tx.broker.cluster_side import ClusterSide
+    from rocketmq_tx.broker.surroundings import Surroundings
     from rocketmq_tx.remoting.peer import Peer
+    from rocketmq_tx.replication.log_comparison import LogComparison
     from rocketmq_tx.store.stored_messages import StoredMessages
 
 HAND_OVER_TIMEOUT_S = 3.0
@@ -46,41 +47,47 @@ TELL_AGAIN_S = 5.0
 TELL_TIMES = 120
 
 
-class Takeover:
-    """Serves PROMOTE. `master_address` is who is followed, `told` what that one said last of itself.
+class LinkToMaster(Protocol):
+    """What is needed of `broker.replication_side.ReplicationSide`."""
 
-    `still` says whether another slave is being promoted, and hears that this one is. `take_tables` asks the
-    master for its tables once more; `common_to` compares logs: see `LogComparison`.
+    @property
+    def master_address(self) -> str | None:
+        """Who is followed, as `host:port`."""
+
+    @property
+    def comparison(self) -> LogComparison: ...
+
+    def take_tables(self) -> Deferred[None]: ...
+
+
+class Takeover:
+    """Serves PROMOTE. `own_state` is what this broker says of itself, `told` what its master said last.
+
+    `still` says whether another slave is being promoted, and hears that this one is.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        settings: BrokerSettings,
+        surroundings: Surroundings,
         store: StoredMessages,
         roles: RoleChange,
         own_state: Callable[[], BrokerState],
-        name_servers: Callable[[], list[str]],
-        caller: Caller,
-        master_address: Callable[[], str | None],
+        cluster: ClusterSide,
+        link: LinkToMaster,
         told: Callable[[], BrokerState | None],
-        take_tables: Callable[[], Deferred[None]],
-        common_to: Callable[[str, int], Coroutine[Any, Any, int]],
         still: StandingStill,
-        reactor: Any,
     ) -> None:
-        self._settings = settings
+        self._settings = surroundings.settings
         self._store = store
         self._roles = roles
         self._own_state = own_state
-        self._name_servers = name_servers
-        self._caller = caller
-        self._master_address = master_address
+        self._caller = cluster.caller
+        self._name_servers = cluster.registration.addresses
+        self._link = link
         self._told = told
-        self._take_tables = take_tables
-        self._common_to = common_to
-        self._reactor = reactor
+        self._reactor = surroundings.reactor
         self._still = still
 
     @serves(RequestCode.PROMOTE)
@@ -153,7 +160,7 @@ class Takeover:
             self._name_servers(),
             self._settings.broker,
             self._own_state(),
-            self._master_address(),
+            self._link.master_address,
         )
 
     async def _take_over(self, survey: Survey, judgement: Judgement, epoch: int, force: bool) -> None:
@@ -180,10 +187,10 @@ class Takeover:
         try:
             end = await self._ask_to_hand_over(master, epoch)
             await self._catch_up(end)
-            differs_at = await self._common_to(master, end)
+            differs_at = await self._link.comparison.common_to(master, end)
             if differs_at < end and not force:
                 raise RemotingError(f"this slave's log differs from the master's at {differs_at}")
-            await self._take_tables()
+            await self._link.take_tables()
         except RocketMQError as error:
             await self._release(master, epoch)
             raise _refused(f"the master did not hand over, and goes on: {error}") from error

@@ -18,6 +18,7 @@ from rocketmq_tx.broker.timer_delivery import TimerDelivery
 from rocketmq_tx.broker.timer_intake import TimerIntake
 from rocketmq_tx.broker.timer_keeping import TimerKeeping
 from rocketmq_tx.broker.timer_rules import PENDING_QUEUE
+from rocketmq_tx.broker.warm_reads import WarmReads
 from rocketmq_tx.errors import RequestRefused, StoreError, StoreUnavailable
 from rocketmq_tx.protocol.names import TIMER_TOPIC
 from rocketmq_tx.runtime.periodic import Periodic
@@ -27,16 +28,10 @@ from rocketmq_tx.store.timer_index import TimerIndex
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall
 
-    from rocketmq_tx.broker.appending import Appending
-    from rocketmq_tx.broker.warm_reads import WarmReads
-    from rocketmq_tx.config.store import MessageStoreConfig
-    from rocketmq_tx.runtime.arrivals import Arrivals
-    from rocketmq_tx.runtime.group_commit import GroupCommit
-    from rocketmq_tx.runtime.threads import Runner
-    from rocketmq_tx.store.disk import Disk
-    from rocketmq_tx.store.message_store import MessageStore
+    from rocketmq_tx.broker.storage_side import StorageSide
+    from rocketmq_tx.broker.surroundings import Surroundings
 
 LONGEST_WAIT_S = 1.0
 """While messages wait: so soon a wall clock that was set is noticed."""
@@ -56,29 +51,18 @@ class TimerService(Service):
     _log = Logger()
 
     def __init__(
-        self,
-        config: MessageStoreConfig,
-        store: MessageStore,
-        disk: Disk,
-        appending: Appending,
-        flushes: GroupCommit,
-        arrivals: Arrivals,
-        reads: WarmReads,
-        thread: Runner,
-        store_host: bytes,
-        ensure_topic: Callable[[], object],
-        reactor: IReactorTime,
-        now_ms: Callable[[], int],
+        self, surroundings: Surroundings, storage: StorageSide, ensure_topic: Callable[[], object]
     ) -> None:
         self.setName("timer messages")
-        self._config = config
-        self._store = store
-        self._arrivals = arrivals
+        self._config = surroundings.settings.store
+        self._store = store = storage.store
+        self._arrivals = storage.arrivals
         self._ensure_topic = ensure_topic
-        self._reactor = reactor
-        self._now_ms = now_ms
-        self._thread = thread
-        self.index = TimerIndex(disk, config.below_root("timers"), self._notice)
+        self._reactor = reactor = surroundings.reactor
+        self._now_ms = now_ms = surroundings.now_ms
+        self._thread = surroundings.thread(reactor, "timers")
+        self.index = TimerIndex(surroundings.disk, self._config.below_root("timers"), self._notice)
+        appending, reads = storage.appending, WarmReads(store, surroundings.off_reactor)
         rarely = Rarely(reactor)
         self._intake = TimerIntake(store, self.index, reads, reactor, self._notice)
         self._delivery = TimerDelivery(store, appending, self.index, reads, rarely, now_ms)
@@ -86,9 +70,9 @@ class TimerService(Service):
             store,
             appending,
             self.index,
-            flushes,
-            thread,
-            store_host,
+            storage.flushes,
+            self._thread,
+            storage.store_host,
             reactor,
             now_ms,
             lambda: self._delivery.delivered,

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, fail, succeed
 
-from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.check_actions import CheckActions
-from rocketmq_tx.broker.clients import Producers
 from rocketmq_tx.broker.end_transactions import EndTransactions
-from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.producer_choice import ProducerChoice
 from rocketmq_tx.broker.put_backs import PutBacks
 from rocketmq_tx.broker.scanned_ends import ScannedEnds
-from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_checks import TransactionChecks
 from rocketmq_tx.broker.transaction_log import TransactionLog
 from rocketmq_tx.broker.transaction_requests import TransactionRequests
@@ -25,38 +21,28 @@ from rocketmq_tx.broker.transaction_rules import check_rule
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreUnavailable
-from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.periodic import Periodic
-from rocketmq_tx.runtime.threads import off_reactor
-from rocketmq_tx.store.message_store import MessageStore
+
+if TYPE_CHECKING:
+    from rocketmq_tx.broker.clients import Producers
+    from rocketmq_tx.broker.storage_side import StorageSide
+    from rocketmq_tx.broker.surroundings import Surroundings
+    from rocketmq_tx.broker.tables import Tables
 
 TICK_S = 1.0
 STOP_TIMEOUT_S = 3.0
 
 
 class Transactions:
-    """Its handlers of requests, and the service that keeps and checks what is open.
-
-    `store_host` is this broker's packed address; `is_clean` says whether the store was closed in order
-    before it was opened.
-    """
+    """Its handlers of requests, and the service that keeps and checks what is open; `producers` are asked."""
 
     def __init__(
-        self,
-        settings: BrokerSettings,
-        store: MessageStore,
-        appending: Appending,
-        flushes: GroupCommit,
-        topics: TopicTable,
-        offsets: ConsumerOffsets,
-        producers: Producers,
-        store_host: bytes,
-        is_clean: Callable[[], bool],
-        reactor: Any,
-        now_ms: Callable[[], int],
+        self, surroundings: Surroundings, storage: StorageSide, tables: Tables, producers: Producers
     ) -> None:
-        self.log = TransactionLog(store, appending, flushes, offsets, store_host, now_ms)
-        threads = off_reactor(reactor)
+        settings, reactor, now_ms = surroundings.settings, surroundings.reactor, surroundings.now_ms
+        store, appending, flushes = storage.store, storage.appending, storage.flushes
+        topics, threads = tables.topics, surroundings.off_reactor
+        self.log = TransactionLog(store, appending, flushes, tables.offsets, storage.store_host, now_ms)
         choice = ProducerChoice(producers, reactor.seconds)
         actions = CheckActions(store, appending, self.log, topics, choice, threads)
         rule = partial(check_rule, settings)
@@ -69,7 +55,9 @@ class Transactions:
             settings.store, store, appending, self.log, now_ms, threads, self.checks.answered
         )
         self._scanned_ends = ScannedEnds(settings.store, appending, self.log, self._ends, now_ms)
-        self._service = TransactionService(settings, self.log, self.checks, self.put_backs, is_clean, reactor)
+        self._service = TransactionService(
+            settings, self.log, self.checks, self.put_backs, lambda: storage.service.was_clean, reactor
+        )
 
     def handlers(self) -> list[object]:
         """Objects whose marked methods serve requests."""
@@ -92,7 +80,10 @@ class Transactions:
 
 
 class TransactionService(Service):
-    """Loads the table, ticks, keeps progress; on a slave it waits until the broker is a master."""
+    """Loads the table, ticks, keeps progress; on a slave it waits until the broker is a master.
+
+    `is_clean` says whether the store was closed in order before it was opened.
+    """
 
     def __init__(
         self,
