@@ -2,7 +2,9 @@
 
 Keys of up to 32 Latin-1 characters are laid side by side into one large integer, 32 bytes each, and
 combined in lanes that double in width: 8, 16, 32, 64, 128, 256 bits. NULs in front do not change a hash.
-Longer ones, as clients with an IPv6 address make them (56 characters), count as two of 32.
+Longer ones, as clients with an IPv6 address make them (56 characters), count as two of 32. Keys that one
+client makes within a minute begin with the same 24 characters, whose hash is a constant; only their last 8
+are laid side by side then.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from collections.abc import Iterable, Sequence
 from rocketmq_tx.protocol.java import index_key_hash, string_hash
 
 _KEY_CHARS = 32
+COMMON_CHARS = 24
+"""Of a Java client's key: its address, process, class loader, and its age in units of 65 s."""
+_END_CHARS = _KEY_CHARS - COMMON_CHARS
 _KEYS_AT_A_TIME = 256
 _POWERS = tuple(pow(31, n, 1 << 32) for n in range(2 * _KEY_CHARS + 1))
 _LOW_WORD = 0xFFFFFFFF
@@ -23,35 +28,37 @@ _NO_INT = 0x80000000
 _PREFIXES_MAX = 16_384
 
 
-@functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
-def _lanes(count: int) -> tuple[tuple[int, int, int], ...]:
+@functools.lru_cache(maxsize=3 * _KEYS_AT_A_TIME)
+def _lanes(count: int, key_chars: int) -> tuple[tuple[int, int, int], ...]:
     """For each step: mask of a lane's lower half, that half's width in bits, power of 31 between both."""
     steps = []
-    for half_bytes in (1, 2, 4, 8, 16):
+    half_bytes = 1
+    while half_bytes < key_chars:
         # From 64 bits on, what is above the lower 32 bits of a half is of no interest any more.
         kept = min(half_bytes, 4)
         lane = bytes(2 * half_bytes - kept) + b"\xff" * kept
-        mask = int.from_bytes(lane * (count * _KEY_CHARS // len(lane)), "big")
+        mask = int.from_bytes(lane * (count * key_chars // len(lane)), "big")
         steps.append((mask, half_bytes * 8, _POWERS[half_bytes]))
+        half_bytes *= 2
     return tuple(steps)
 
 
+@functools.lru_cache(maxsize=3 * _KEYS_AT_A_TIME)
+def _last_words(count: int, key_chars: int, kind: str) -> struct.Struct:
+    """The last word of each of so many keys' lanes; `kind` is I or i."""
+    return struct.Struct(">" + f"{key_chars - 4}x{kind}" * count)
+
+
 @functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
-def _last_words(count: int, kind: str) -> struct.Struct:
-    """The last word of each of so many lanes of 256 bits, behind 8 more bytes; `kind` is I or i."""
-    return struct.Struct(">8x" + f"{_KEY_CHARS - 4}x{kind}" * count)
+def _ones(count: int, key_chars: int) -> int:
+    """1 in each of so many keys' lanes."""
+    return int.from_bytes((bytes(key_chars - 1) + b"\1") * count, "big")
 
 
-@functools.lru_cache(maxsize=_KEYS_AT_A_TIME)
-def _ones(count: int) -> int:
-    """1 in each of so many lanes of 256 bits."""
-    return int.from_bytes((bytes(_KEY_CHARS - 1) + b"\1") * count, "big")
-
-
-def _combined(padded: bytes, count: int) -> int:
-    """A lane of 256 bits for each of `count` keys of 32 bytes; its last word is the hash."""
+def _combined(padded: bytes, count: int, key_chars: int = _KEY_CHARS) -> int:
+    """A lane for each of `count` keys of 8 or 32 bytes, as wide as these; its last word is the hash."""
     number = int.from_bytes(padded, "big")
-    for mask, shift, power in _lanes(count):
+    for mask, shift, power in _lanes(count, key_chars):
         number = (number & mask) + ((number >> shift) & mask) * power
     return number
 
@@ -59,26 +66,45 @@ def _combined(padded: bytes, count: int) -> int:
 def _short_hashes(padded: bytes, count: int) -> tuple[int, ...]:
     """Unsigned 32-bit hashes of `count` keys of 32 bytes."""
     lanes = _combined(padded, count)
-    return _last_words(count, "I").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))
-
-
-@functools.lru_cache(maxsize=2 * _KEYS_AT_A_TIME)
-def _low_words(count: int) -> struct.Struct:
-    """So many lanes of 256 bits of which only the last word is not 0."""
-    return struct.Struct(">" + f"{_KEY_CHARS - 4}xI" * count)
+    return _last_words(count, _KEY_CHARS, "I").unpack(lanes.to_bytes(count * _KEY_CHARS, "big"))
 
 
 def _short_index_hashes(topics: str | Sequence[str], padded: bytes, count: int) -> list[int]:
     """The same of `topic#key`, as the index wants them; of one topic or of one each."""
-    if isinstance(topics, str):
-        prefixes = _prefix_of_32(topics) * _ones(count)
+    ends = _ends(padded, count)
+    if ends is None:
+        lane_bytes, common, lanes = _KEY_CHARS, 0, _combined(padded, count)
     else:
-        prefixes = int.from_bytes(_low_words(count).pack(*map(_prefix_of_32, topics)), "big")
-    lanes = _combined(padded, count) + prefixes
-    hashes = list(map(abs, _last_words(count, "i").unpack(lanes.to_bytes(count * _KEY_CHARS + 8, "big"))))
+        lane_bytes, common = _END_CHARS, _common_hash(padded[:COMMON_CHARS])
+        lanes = _combined(ends, count, _END_CHARS)
+    if isinstance(topics, str):
+        lanes += (_prefix_of_32(topics) + common) * _ones(count, lane_bytes)
+    else:
+        prefixes = _last_words(count, lane_bytes, "I").pack(*map(_prefix_of_32, topics))
+        lanes += int.from_bytes(prefixes, "big") + common * _ones(count, lane_bytes)
+    hashes = list(
+        map(abs, _last_words(count, lane_bytes, "i").unpack(lanes.to_bytes(count * lane_bytes, "big")))
+    )
     if _NO_INT in hashes:
         hashes = [number & _LARGEST_INT for number in hashes]
     return hashes
+
+
+def _ends(padded: bytes, count: int) -> bytes | None:
+    """The last 8 bytes of each of `count` keys of 32 whose others are the same; None when they are not."""
+    if padded[-_KEY_CHARS:-_END_CHARS] != padded[:COMMON_CHARS]:
+        return None
+    words = memoryview(padded).cast("Q")
+    for at in range(3):
+        if words[at::4].tobytes() != padded[8 * at : 8 * at + 8] * count:
+            return None
+    return words[3::4].tobytes()
+
+
+@functools.lru_cache(maxsize=_KEYS_AT_A_TIME)
+def _common_hash(begin: bytes) -> int:
+    """What these 24 characters in front add to the hash of the last 8 of a key."""
+    return string_hash(begin.decode("latin-1")) * _POWERS[_END_CHARS] & _LOW_WORD
 
 
 class _Prefixes(dict[str, int]):

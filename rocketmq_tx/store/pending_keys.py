@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import NamedTuple
 
-from rocketmq_tx.store.key_hashes import column_hashes, index_key_hashes
+from rocketmq_tx.store.key_hashes import COMMON_CHARS, column_hashes, index_key_hashes
 
 MessageKeys = tuple[str, tuple[str, ...], int, int]
 """(topic, keys, commit log offset, store timestamp) of one message."""
@@ -88,16 +88,17 @@ class PendingKeys(list[MessageKeys]):
         offsets: list[int] = []
         timestamps: list[int] = []
         begin = 0
-        for end, column in [*self._columns, (len(self), None)]:
+        for (end, *_), entries in groupby([*self._columns, (len(self), None)], _hashed_as):
             if begin < end:
                 topics, keys, places, times = self._one_by_one(begin, end)
                 hashes += index_key_hashes(topics, keys)
                 offsets += places
                 timestamps += times
                 begin = end
-            if column is not None:
-                of_each, joined, key_bytes, places, timestamp = column
-                hashes += column_hashes(of_each, joined, key_bytes)
+            columns = [column for _, column in entries if column is not None]
+            if columns:
+                hashes += _hashes_together(columns)
+            for _, _, _, places, timestamp in columns:
                 offsets += places
                 timestamps += repeat(timestamp, len(places))
         return hashes, offsets, timestamps
@@ -142,3 +143,20 @@ class PendingKeys(list[MessageKeys]):
             ]
         self._columns.clear()
         self.in_columns = 0
+
+
+def _hashed_as(entry: tuple[int, KeyColumn | None]) -> tuple[int, str | None, int, bytes]:
+    """What columns have in common that are hashed together: place, topic unless they have several, keys."""
+    place, column = entry
+    if column is None:
+        return place, None, 0, b""
+    topics, keys, key_bytes, _, _ = column
+    return place, topics if isinstance(topics, str) else None, key_bytes, keys[:COMMON_CHARS]
+
+
+def _hashes_together(columns: Sequence[KeyColumn]) -> list[int]:
+    """Those of columns that are alike by `_hashed_as`: a few long ones are cheaper than many short ones."""
+    topics, _, key_bytes, _, _ = columns[0]
+    if not isinstance(topics, str):
+        topics = [topic for column in columns for topic in column.topics]
+    return column_hashes(topics, b"".join([column.keys for column in columns]), key_bytes)
