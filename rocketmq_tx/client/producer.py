@@ -1,8 +1,8 @@
 """A producer: sends messages, one by one or in batches, and tells where they are.
 
-    producer = Producer("group", "127.0.0.1:9876", reactor)
-    producer.startService()
-    result = await producer.send(Message("orders", b"...", tags="TagA"))
+producer = Producer("group", "127.0.0.1:9876", reactor)
+producer.startService()
+result = await producer.send(Message("orders", b"...", tags="TagA"))
 """
 
 from __future__ import annotations

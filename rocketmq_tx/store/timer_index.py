@@ -15,24 +15,22 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.store.disk import Disk
-from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.timer_done import DoneWith
 from rocketmq_tx.store.timer_entries import (
     AFTER_ALL,
-    ENTRY_BYTES,
     Entry,
     after_ms,
     due_ms_of,
     entry_offset,
     pack_entry,
 )
+from rocketmq_tx.store.timer_heap import TimerHeap
 from rocketmq_tx.store.timer_manifest import Claim, TimerManifest
 from rocketmq_tx.store.timer_moving import Moving
 from rocketmq_tx.store.timer_run_set import RunSet
 from rocketmq_tx.store.timer_runs import Run
-from rocketmq_tx.store.timer_saving import SaveJob
+from rocketmq_tx.store.timer_saving import SavedIndex, SaveJob
 
 SPILL_ENTRIES = 16_384
 """So many entries of 20 bytes in the heap (1.2 MB as Python objects) become a run of 320 KiB, in 6 ms."""
@@ -57,8 +55,7 @@ class TimerIndex:
     ) -> None:
         self._disk = disk
         self._directory = directory
-        self._notice = notice
-        self._file = JsonFile(disk, f"{directory}/manifest.json", notice)
+        self._file = SavedIndex(disk, directory, notice)
         self._spill_entries = spill_entries
         self._runs_max = runs_max
         self.in_force: Callable[[], Sequence[Entry]] = tuple
@@ -71,15 +68,7 @@ class TimerIndex:
         self._forget_entries()
 
     def _forget_entries(self) -> None:
-        self.intake_from = 0
-        """The next queue offset to enter."""
-        self.entered_to = 0
-        """Everything entered so far lies below this log offset."""
-        self._heap: list[Entry] = []
-        self._covered = (0, 0)
-        """`intake_from` and `entered_to` when the heap was last empty: what was entered later is in it."""
-        self._heap_is_newest = True
-        """Whether the heap holds nothing that was entered before."""
+        self._heap = TimerHeap()
         self._out: list[Entry] = []
         self._moving = Moving(self._runs, self._done, self._spill_old)
         self._saved: TimerManifest | None = None
@@ -92,14 +81,7 @@ class TimerIndex:
         Whatever is wrong with the files is no reason to stop: they hold nothing that the log has not got.
         """
         self._forget()
-        try:
-            manifest = self._file.load(TimerManifest.from_json)
-            problem = None if manifest is None else self._problem(manifest, log_end, queue_end)
-        except (StoreDamaged, StoreError) as error:
-            manifest, problem = None, str(error)
-        if problem is not None:
-            self._notice(f"the timer index in {self._directory} is built anew: {problem}")
-            manifest = None
+        manifest = self._file.load(log_end, queue_end, self._runs.path)
         self._take_over(manifest or TimerManifest())
         self._runs.remove_strangers()
         return manifest is not None
@@ -113,23 +95,21 @@ class TimerIndex:
         self._file.remove()
         self._runs.remove_strangers()
 
-    def _problem(self, manifest: TimerManifest, log_end: int, queue_end: int) -> str | None:
-        if manifest.log_end > log_end or manifest.intake_from > queue_end:
-            return f"it tells of a log up to {manifest.log_end}, and this one ends at {log_end}"
-        for run in manifest.runs:
-            path = self._runs.path(run.number)
-            if (self._disk.file_size(path) or 0) < run.entries * ENTRY_BYTES:
-                return f"{path} has not got all of its {run.entries} entries"
-        return None
-
     def _take_over(self, manifest: TimerManifest) -> None:
-        self.intake_from, self.entered_to = self._covered = manifest.intake_from, manifest.entered_to
+        self._heap.take_over(manifest.intake_from, manifest.entered_to, manifest.in_force)
         self._done.void_below, self._done.moving_below = manifest.void_below, manifest.moving_below
         self._runs.take_over(manifest.runs, manifest.next_run)
         self._done.claims = list(manifest.claims)
-        if manifest.in_force:
-            self._heap = sorted(manifest.in_force)
-            self._heap_is_newest = False
+
+    @property
+    def intake_from(self) -> int:
+        """The next queue offset to enter."""
+        return self._heap.intake_from
+
+    @property
+    def entered_to(self) -> int:
+        """Everything entered so far lies below this log offset."""
+        return self._heap.entered_to
 
     @property
     def void_below(self) -> int:
@@ -162,12 +142,8 @@ class TimerIndex:
 
     def enter(self, entries: Sequence[Entry], intake_from: int, entered_to: int) -> None:
         """Messages of the queue before `intake_from`, whose records end by `entered_to`, are entered."""
-        heap, is_done = self._heap, self._done.covers
-        for entry in entries:
-            if not is_done(entry):
-                heapq.heappush(heap, entry)
-        self.intake_from = intake_from
-        self.entered_to = max(self.entered_to, entered_to)
+        is_done = self._done.covers
+        self._heap.enter([entry for entry in entries if not is_done(entry)], intake_from, entered_to)
 
     # -- what is due ---------------------------------------------------------------------------------------
 
@@ -180,13 +156,14 @@ class TimerIndex:
         """Entries due by now, in order; they are out until `done` or `give_back` is called."""
         limit = after_ms(now_ms)
         taken: list[Entry] = []
+        heap = self._heap.entries
         for _ in range(max_count * _VOIDS_AT_ONCE):
-            in_heap = self._heap[0] if self._heap else AFTER_ALL
+            in_heap = heap[0] if heap else AFTER_ALL
             in_runs, _, run = self._runs.heads[0] if self._runs.heads else (AFTER_ALL, 0, None)
             if min(in_heap, in_runs) >= limit or len(taken) >= max_count:
                 break
             if in_heap <= in_runs or run is None:
-                entry, counts = heapq.heappop(self._heap), True
+                entry, counts = heapq.heappop(heap), True
             else:
                 entry, counts = in_runs, self._done.counts(run, run.position, in_runs)
                 self._runs.advance(run)
@@ -201,10 +178,7 @@ class TimerIndex:
 
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Of what was taken, these could not be delivered; they are due as before."""
-        for entry in entries:
-            heapq.heappush(self._heap, entry)
-        if entries:
-            self._heap_is_newest = False
+        self._heap.give_back(entries)
         self._out = []
 
     def position(self) -> Claim:
@@ -221,7 +195,7 @@ class TimerIndex:
         return len(self._runs)
 
     def _least(self) -> Entry:
-        return min(self._heap[0] if self._heap else AFTER_ALL, self._runs.least())
+        return min(self._heap.least(), self._runs.least())
 
     # -- saving --------------------------------------------------------------------------------------------
 
@@ -233,15 +207,13 @@ class TimerIndex:
         """
         if self._out:
             return None
-        if len(self._heap) >= self._spill_entries or everything or not self._heap_is_newest:
+        if len(self._heap) >= self._spill_entries or everything or not self._heap.is_newest:
             self._spill()
         manifest = self._manifest(log_end)
         if self._saved is not None and manifest == attrs.evolve(self._saved, log_end=log_end):
             return None
         unsynced = [run for run in self._runs if not run.is_synced]
-        return SaveJob(
-            manifest, unsynced, self._runs.take_obsolete(), self._disk, self._directory, self._file
-        )
+        return self._file.job(manifest, unsynced, self._runs.take_obsolete())
 
     def finish_save(self, job: SaveJob) -> None:
         """The job has run well."""
@@ -255,20 +227,16 @@ class TimerIndex:
 
     def _spill(self) -> Run | None:
         """Makes the heap a run, if anything is in it."""
-        run = self._runs.add(self._heap) if self._heap else None
-        self._heap = []
-        self._heap_is_newest = True
-        self._covered = (self.intake_from, self.entered_to)
+        run = self._runs.add(self._heap.entries) if self._heap else None
+        self._heap.empty()
         return run
 
     def _manifest(self, log_end: int) -> TimerManifest:
-        if not self._heap:
-            self._covered = (self.intake_from, self.entered_to)
         position = self.position()
         self._done.drop_claims_within(position)
         return TimerManifest(
             log_end,
-            *self._covered,
+            *self._heap.covered,
             (*self._done.claims, position),
             self._done.void_below,
             self._done.moving_below,
@@ -321,8 +289,7 @@ class TimerIndex:
         return self._moving.next(max_count)
 
     def _spill_old(self) -> Run | None:
-        old = any(entry_offset(entry)[0] < self._done.moving_below for entry in self._heap)
-        return self._spill() if old else None
+        return self._spill() if self._heap.has_record_below(self._done.moving_below) else None
 
     def moved(self) -> None:
         """The records that `next_to_move` named have been appended again."""
