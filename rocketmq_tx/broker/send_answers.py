@@ -5,7 +5,6 @@ Java clients read these extra fields without looking whether there are any (`spe
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from rocketmq_tx.config.settings import BrokerSettings
@@ -17,6 +16,7 @@ from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.hash_map_order import in_hash_map_order
 from rocketmq_tx.protocol.header_fields import Header
 from rocketmq_tx.protocol.message_ids import pack_host
+from rocketmq_tx.protocol.offset_rows import offset_rows
 from rocketmq_tx.store.append import Placed
 from rocketmq_tx.store.append_alike import PlacedAlike
 
@@ -70,9 +70,12 @@ class SendAnswers:
         self, status: ResponseCode, opaque: int, queue_id: int, offsets: Sequence[int], queue_offset: int
     ) -> bytes:
         """The messages of a batch were stored, asked for in JSON; `offsets` are those of their records."""
-        start = self._id_start.decode()
-        hexes = struct.pack(f">{len(offsets)}q", *offsets).hex(",", 8).upper()
-        ids = (start + hexes.replace(",", "," + start)).encode()
+        host = self.store_host
+        if isinstance(offsets, range):
+            rows = offset_rows(host, offsets, b"")
+        else:
+            rows = b"".join([host + offset.to_bytes(8, "big") for offset in offsets])
+        ids = rows.hex(",", len(host) + 8).upper().encode()
         return self._stored.encode(SerializeType.JSON, status, opaque, ids, queue_id, queue_offset)
 
     def success(self, opaque: int, queue_id: int, commit_log_offset: int, queue_offset: int) -> bytes:

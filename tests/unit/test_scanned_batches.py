@@ -20,6 +20,7 @@ from rocketmq_tx.protocol.codes import ResponseCode
 from rocketmq_tx.protocol.decoder import SCANNED_BATCH, FrameDecoder
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.message_ids import pack_host
+from rocketmq_tx.store import batch_append
 from tests.memory_broker import MemoryBroker
 from tests.unit.batch_cases import KEY, bodies
 from tests.unit.broker_parts import FakePeer
@@ -195,6 +196,13 @@ class BothWays(SynchronousTestCase):
         self.assertGreater(len(segments), 2)
         (answer,) = self.receive(batch_frame(members([100] * 70)))
         self.assertEqual(answer.code, ResponseCode.MESSAGE_ILLEGAL)
+        self.assert_same_stores()
+
+    def test_a_batch_of_very_many_is_stored_like_any_other(self) -> None:
+        self.patch(batch_append, "_EVEN_MAX", 8)
+        self.both()
+        for count in (8, 9):
+            self.assertEqual(self.receive(batch_frame(members([100] * count)))[0].code, 0)
         self.assert_same_stores()
 
     def test_batches_beside_one_that_no_segment_can_hold_are_stored(self) -> None:
