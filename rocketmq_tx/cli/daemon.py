@@ -186,6 +186,11 @@ def sentence_of(failure: Failure) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, (RocketMQError, BindError)):
         text = str(error)
+    elif isinstance(error, ModuleNotFoundError) and error.name == "service_identity":
+        text = (
+            "pyOpenSSL is installed here without service_identity, and Twisted wants both or neither: "
+            "pip install service_identity"
+        )
     else:
         text = f"{type(error).__name__}: {error}"
     return " ".join(text.split())

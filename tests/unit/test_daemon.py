@@ -206,6 +206,12 @@ class SentenceTests(SynchronousTestCase):
         taken = CannotListenError("", 10911, OSError(errno.EADDRINUSE, "Address already in use"))
         self.assertIn("10911", sentence_of(Failure(taken)))
 
+    def test_half_of_what_twisted_wants_for_tls_is_said_with_the_remedy(self) -> None:
+        missing = ModuleNotFoundError("No module named 'service_identity'", name="service_identity")
+        self.assertIn("pip install service_identity", sentence_of(Failure(missing)))
+        other = ModuleNotFoundError("No module named 'other'", name="other")
+        self.assertEqual(sentence_of(Failure(other)), "ModuleNotFoundError: No module named 'other'")
+
     def test_a_taken_port_has_apaches_exit_code_and_the_rest_has_1(self) -> None:
         taken = CannotListenError("", 10911, OSError(errno.EADDRINUSE, "Address already in use"))
         wrapped = StartError("port 10911 is taken")
