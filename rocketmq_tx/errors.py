@@ -108,6 +108,10 @@ class WouldBlock(StoreError):
         self.length = length
 
 
+class IndexNotReady(StoreError):
+    """A crash has left work on the message index, which is done in bites: ask again when it is done."""
+
+
 class FlushTimeout(StoreError):
     """The data is written but not known to be on disk in time (FLUSH_DISK_TIMEOUT)."""
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from rocketmq_tx.config.store import MessageStoreConfig
-from rocketmq_tx.errors import StoreError
+from rocketmq_tx.errors import IndexNotReady, StoreError
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.threads import Runner
 from rocketmq_tx.store.derived_files import DerivedFiles
@@ -34,6 +35,11 @@ KEYS_A_BITE = 16
 for the whole bite. Half of the long turns of the reactor under a light load had one in them."""
 INDEX_LATER_S = 0.05
 """After the start: the first messages do not wait for the keys of older ones."""
+INDEX_PAUSES = 2
+"""What a start has left takes a third of the time at most: twice as long as a bite the others have theirs."""
+INDEX_RETRY_S = 1.0
+INDEX_PATIENCE_S = 10.0
+"""So long a query waits for what a start has left: Java's clients wait 18 s for an answer."""
 QUEUES_A_TURN = 10
 """Measured: 0.1 ms for files that are there, 2.5 ms for new ones: sends get half of the time at least."""
 
@@ -68,6 +74,8 @@ class DerivedTending:
         self._bite: IDelayedCall | None = None
         self._bite_s = INDEX_BITE_S
         self._index_problem: str | None = None
+        self._for_index: dict[Deferred[None], None] = {}
+        """Who waits for what a start has left of the index."""
         self._checkpointing = False
         self._early_checkpoints = EarlyCheckpoints()
 
@@ -86,40 +94,79 @@ class DerivedTending:
 
     def begin(self) -> None:
         """The store is open: what the start has left is entered, some at a time."""
-        if self._derived.is_index_behind:
-            self._bite = self._reactor.callLater(INDEX_LATER_S, self._write_index_bite)
+        if self._derived.is_index_behind and self._bite is None:
+            self._bite = self._reactor.callLater(INDEX_LATER_S, self._write_index)
 
     def end(self) -> None:
         """Keys that wait are written by whoever closes the store, or by the next `appended`."""
         if self._bite is not None:
             self._bite.cancel()
             self._bite = None
+        self._end_waiting(Failure(IndexNotReady("the message store is being closed")))
 
     def appended(self) -> None:
         """Messages came in: their keys enter the index soon."""
         if self._bite is None:
             self._bite = self._reactor.callLater(self._bite_s, self._write_index)
 
+    def index_ready(self, patience_s: float | None = INDEX_PATIENCE_S) -> Deferred[None]:
+        """Fires when nothing is left of what a start has left of the index; bites of it go on meanwhile.
+
+        IndexNotReady when it takes longer than that, or the store closes; StoreError when a bite failed.
+        """
+        ready: Deferred[None] = Deferred()
+        if not self._derived.is_index_behind:
+            ready.callback(None)
+            return ready
+        if self._bite is None:
+            self._bite = self._reactor.callLater(INDEX_BITE_S, self._write_index)
+        self._for_index[ready] = None
+        if patience_s is not None:
+            ready.addTimeout(patience_s, self._reactor, lambda _, __: self._not_ready(ready))
+        return ready
+
+    def _not_ready(self, ready: Deferred[None]) -> Failure:
+        del self._for_index[ready]
+        return Failure(IndexNotReady(self._derived.index_sentence))
+
+    def _end_waiting(self, result: Failure | None) -> None:
+        waiting, self._for_index = self._for_index, {}
+        for ready in waiting:
+            ready.callback(result)  # a Failure takes the errback chain
+
     def _write_index(self) -> None:
+        """Keys of new messages come behind all that a start has left."""
         self._bite = None
+        if self._derived.is_index_behind:
+            self._write_index_bite()
+            return
         self._bite_s = next_bite_s(self._bite_s, self._derived.keys_waiting)
-        problem = None
         try:
             self._derived.write_index(self._now_ms())
         except StoreError as error:
-            problem = str(error)  # the keys wait in memory; the store refuses messages before they are many
-            if self._index_problem is None:
-                self._log.error("the message index cannot be written: {problem}", problem=problem)
-        self._index_problem = problem
+            self._tell(error)  # the keys wait in memory; the store refuses messages before they are many
+        else:
+            self._index_problem = None
 
     def _write_index_bite(self) -> None:
-        """A bite of what the start has left; keys of new messages wait until all of it is entered."""
-        self._bite = None
+        began_s = self._reactor.seconds()
         try:
-            if self._derived.write_index_bite(self._now_ms()):
-                self._bite = self._reactor.callLater(INDEX_BITE_S, self._write_index_bite)
-        except StoreError:
-            self.appended()  # tries it again, and tells
+            self._derived.write_index_bite(self._now_ms())
+        except StoreError as error:
+            self._tell(error)
+            self._bite = self._reactor.callLater(INDEX_RETRY_S, self._write_index)
+            self._end_waiting(Failure(error))
+            return
+        self._index_problem = None
+        pause_s = max(INDEX_BITE_S, (self._reactor.seconds() - began_s) * INDEX_PAUSES)
+        self._bite = self._reactor.callLater(pause_s, self._write_index)
+        if not self._derived.is_index_behind:
+            self._end_waiting(None)
+
+    def _tell(self, error: StoreError) -> None:
+        if self._index_problem is None:
+            self._log.error("the message index cannot be written: {problem}", problem=str(error))
+        self._index_problem = str(error)
 
     # -- queue entries and checkpoints -----------------------------------------------------------------------
 
@@ -151,9 +198,10 @@ class DerivedTending:
         began_s = now_s()
         try:
             await self._write_queues()
-            while self._derived.is_index_behind:
-                self._derived.write_index_bite(self._now_ms())
-                await deferLater(self._reactor, 0)
+            try:
+                await self.index_ready(None)
+            except IndexNotReady:
+                return  # the store closes
             job = self._derived.begin_checkpoint(self._now_ms())
             await self._thread.run(job.run)
             self._derived.finish_checkpoint(job)

@@ -18,7 +18,15 @@ from rocketmq_tx.broker.transaction_messages import committed_message, stored_ha
 from rocketmq_tx.broker.transaction_replay import born_at, committed_before, was_given_up
 from rocketmq_tx.broker.transaction_rules import check_end, not_found, table_key, transaction_key
 from rocketmq_tx.config.values import BrokerRole
-from rocketmq_tx.errors import HeaderError, MessageError, PeerError, RequestRefused, StoreError, WouldBlock
+from rocketmq_tx.errors import (
+    HeaderError,
+    IndexNotReady,
+    MessageError,
+    PeerError,
+    RequestRefused,
+    StoreError,
+    WouldBlock,
+)
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag
@@ -75,9 +83,11 @@ class EndTransactions:
         now_ms: Callable[[], int],
         off_reactor: OffReactor,
         answered: Callable[[int], object] = lambda half_queue_offset: None,
+        index_ready: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self._answered = answered
         """Is told of each end: it may be the answer to a check."""
+        self._index_ready = index_ready
         self._config = config
         self._store = store
         self._appending = appending
@@ -87,7 +97,10 @@ class EndTransactions:
 
     @serves_runs(RequestCode.END_TRANSACTION)
     def end(self, peer: Peer, run: list[Frame]) -> list[bytes | Deferred[bytes]]:
-        """Half messages that are not in memory any more are read by a thread, and their ends come later."""
+        """Half messages that are not in memory any more are read by a thread, and their ends come later.
+
+        So do those that have to wait for the index after a crash.
+        """
         now_ms = self._now_ms()
         ends: list[End] = []
         answers: list[bytes | Deferred[bytes]] = []
@@ -95,7 +108,7 @@ class EndTransactions:
         for frame in run:
             try:
                 ends.append(self._decide(frame, pending, now_ms))
-            except WouldBlock as error:
+            except (WouldBlock, IndexNotReady) as error:
                 answers.append(Deferred.fromCoroutine(self._later(peer, frame, error)))
             except PeerError as error:
                 self._log.figures.refused_ends += 1
@@ -109,12 +122,25 @@ class EndTransactions:
         ]
         return answers
 
-    async def _later(self, peer: Peer, frame: Frame, error: WouldBlock) -> bytes:
-        await self._off_reactor(self._store.warm, error)
+    async def _later(self, peer: Peer, frame: Frame, error: WouldBlock | IndexNotReady) -> bytes:
+        if isinstance(error, WouldBlock):
+            await self._off_reactor(self._store.warm, error)
+        else:
+            try:
+                await self._ready_index(error)
+            except IndexNotReady as too_late:
+                self._log.figures.refused_ends += 1
+                busy = frame.answer(ResponseCode.SYSTEM_BUSY, f"ask again later: {too_late}")
+                return b"" if frame.is_oneway else encode_frame(busy)
         answers = self.end(peer, [frame])
         if not answers:
             return b""
         return answers[0] if isinstance(answers[0], bytes) else await answers[0]
+
+    async def _ready_index(self, error: IndexNotReady) -> None:
+        if self._index_ready is None:
+            raise error
+        await self._index_ready()
 
     # -- deciding ------------------------------------------------------------------------------------------
 
@@ -205,6 +231,7 @@ class EndTransactions:
 
     def _was_given_up(self, half: Half, key: str) -> bool:
         """A commit that comes after the last check still counts, once: the index knows what became of it."""
+        self._store.check_index_ready()
         born_timestamp, real_topic = half.message[7], half.properties.get(prop.REAL_TOPIC, "")
         return (
             was_given_up(self._store, key, born_timestamp)

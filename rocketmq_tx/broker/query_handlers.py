@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rocketmq_tx.errors import RequestRefused, StoreError
+from rocketmq_tx.errors import IndexNotReady, RequestRefused, StoreError
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.headers import (
     QueryMessageRequestHeader,
@@ -53,7 +53,10 @@ class QueryRequests:
                 header.topic, header.key, most, header.begin_timestamp, header.end_timestamp, may_block
             )
 
-        found = await self._reads.read(query, QUERY_ROUNDS_MAX)
+        try:
+            found = await self._reads.read(query, QUERY_ROUNDS_MAX)
+        except IndexNotReady as error:
+            raise RequestRefused(ResponseCode.SYSTEM_BUSY, f"ask again later: {error}") from error
         if not found.body:
             return Reply(
                 ResponseCode.QUERY_NOT_FOUND,

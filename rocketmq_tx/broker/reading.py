@@ -113,7 +113,7 @@ class ReadingSide:
         """What tools and clients ask beside pulls: offsets, single messages, who consumes what how far."""
         surroundings, tables, consumers = self._surroundings, self._tables, self._consumers
         settings, store, offsets = surroundings.settings, self._storage.reads, tables.offsets
-        reads = WarmReads(store, surroundings.off_reactor)
+        reads = WarmReads(store, surroundings.off_reactor, self._storage.service.index_ready)
         return [
             OffsetRequests(offsets, store, reads),
             QueryRequests(settings.store, store, reads),

@@ -73,6 +73,7 @@ class StoreService(Service):
             store.derived, config, checkpoint_thread, flushes.others_flushed, reactor, now_ms
         )
         self.appended = self._tending.appended
+        self.index_ready = self._tending.index_ready
         self._jobs: list[Periodic | Retention] = [
             Periodic(
                 reactor, lambda: config.flush_interval_commit_log / 1000, self._flush_log, "commit log flush"
@@ -123,12 +124,9 @@ class StoreService(Service):
         """Off the reactor: a disk that hangs must not hold up the end, and then the next start recovers."""
         self._is_open = False
         self._flushes.stop()
-        left = await self._write_queues_at_stop()
+        left = await self._write_at_stop()
         if left:
-            self._log.warn(
-                "store closed in a hurry: the next start takes what {left} queues lack from the log",
-                left=left,
-            )
+            self._log.warn("store closed in a hurry: the next start {left}", left=left)
         job = self._store.begin_close(self._now_ms()) if not left else None
         if job is not None:
             await self._checkpoint_thread.run(job.run)
@@ -136,18 +134,24 @@ class StoreService(Service):
         self._store.finish_close(job)
         self._log.info("store closed: directory={directory}", directory=self._config.store_path_root_dir)
 
-    async def _write_queues_at_stop(self) -> int:
-        """A few queues a turn, while there is time; returns how many still have entries in memory."""
+    async def _write_at_stop(self) -> str:
+        """A few queues a turn, then the index, while there is time; returns what that leaves for a start."""
         until_s = self._reactor.seconds() + STOP_WRITES_S
+        derived = self._store.derived
         self._store.end_writing()
         try:
-            while left := self._store.derived.write_some_queues(QUEUES_A_TURN):
+            while left := derived.write_some_queues(QUEUES_A_TURN):
                 if self._reactor.seconds() >= until_s:
-                    break
+                    return f"takes what {left} queues lack from the log"
+                await deferLater(self._reactor, 0)
+            while derived.is_index_behind:
+                if self._reactor.seconds() >= until_s:
+                    return f"goes on with the index: {derived.index_sentence}"
+                derived.write_index_bite(self._now_ms())
                 await deferLater(self._reactor, 0)
         except StoreError:
-            return 0  # closing tries again, says so and lets the store go
-        return left
+            pass  # closing tries again, says so and lets the store go
+        return ""
 
     def _range_of(self, queue: tuple[str, int]) -> tuple[int, int]:
         return self._store.queue_offsets(*queue)
@@ -179,6 +183,7 @@ class StoreService(Service):
         return over
 
     async def _cut_tail(self, name: str, offset: int) -> KeptTail:
+        await self.index_ready(None)  # else all that is left of it would be done in one turn
         stopping = [job.stopService() for job in self._jobs if job.running]
         await DeferredList([each for each in stopping if each is not None])
         self._tending.end()
@@ -195,6 +200,7 @@ class StoreService(Service):
 
     def _begin_jobs(self) -> None:
         if self.running:
+            self._tending.begin()
             for job in self._jobs:
                 job.startService()
 

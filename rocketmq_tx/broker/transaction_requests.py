@@ -11,7 +11,7 @@ import attrs
 from rocketmq_tx.broker.transaction_messages import half_copy
 from rocketmq_tx.broker.transaction_replay import born_at, committed_before
 from rocketmq_tx.broker.transaction_rules import CheckRule, real_queue, transaction_key
-from rocketmq_tx.errors import MessageError, RequestRefused, StoreError
+from rocketmq_tx.errors import IndexNotReady, MessageError, RequestRefused, StoreError
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.bodies import OpenTransactionInfo, OpenTransactionList
@@ -77,6 +77,11 @@ class TransactionRequests:
         return Reply()
 
     def _problem(self, half: MessageRecord) -> str | None:
+        """Why it cannot be resumed; None when it can. The index may have to be made ready before."""
+        try:
+            self._store.check_index_ready()
+        except IndexNotReady as error:
+            return f"Ask again later: {error}."
         if half.topic not in (names.TRANSACTION_HALF_TOPIC, names.TRANSACTION_GIVEN_UP_TOPIC):
             return "The message is not one of a transaction."
         properties = half.property_map

@@ -52,7 +52,14 @@ class Transactions:
         )
         self.requests = TransactionRequests(store, appending, self.log, self.checks, now_ms)
         self._ends = EndTransactions(
-            settings.store, store, appending, self.log, now_ms, threads, self.checks.answered
+            settings.store,
+            store,
+            appending,
+            self.log,
+            now_ms,
+            threads,
+            self.checks.answered,
+            storage.service.index_ready,
         )
         self._scanned_ends = ScannedEnds(settings.store, appending, self.log, self._ends, now_ms)
         self._service = TransactionService(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from rocketmq_tx.errors import StoreError, WouldBlock
+from rocketmq_tx.errors import IndexNotReady, StoreError, WouldBlock
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -20,11 +20,20 @@ COLD_READS_MAX = 3
 
 
 class WarmReads:
-    """Reads of a store that never keep the reactor waiting for a disk, but for one in a hurry."""
+    """Reads of a store that never keep the reactor waiting for a disk, but for one in a hurry.
 
-    def __init__(self, store: StoredMessages, off_reactor: OffReactor) -> None:
+    Those of the index need `index_ready`, which waits until what a crash has left of it is done.
+    """
+
+    def __init__(
+        self,
+        store: StoredMessages,
+        off_reactor: OffReactor,
+        index_ready: Callable[[], Deferred[None]] | None = None,
+    ) -> None:
         self._store = store
         self._off_reactor = off_reactor
+        self._index_ready = index_ready
 
     def warm(self, cold: Iterable[WouldBlock]) -> Deferred[None]:
         """Brings these bytes into memory, in one thread, one after the other.
@@ -46,11 +55,17 @@ class WarmReads:
     async def read(self, call: Callable[[bool], T], rounds: int = COLD_READS_MAX) -> T:
         """What `call(may_block)` returns once it does not raise WouldBlock, `rounds` times at most.
 
-        Bytes that cannot be read are left to `call`, which may well do without them.
+        Bytes that cannot be read are left to `call`, which may well do without them. IndexNotReady when the
+        index that it needs is not ready in time.
         """
         for _ in range(rounds):
             try:
                 return call(False)
+            except IndexNotReady:
+                if self._index_ready is None:
+                    raise
+                await self._index_ready()
+                continue
             except WouldBlock as error:
                 cold = error
             try:

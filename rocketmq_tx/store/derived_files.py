@@ -101,7 +101,12 @@ class DerivedFiles:
     @property
     def is_index_behind(self) -> bool:
         """Whether a start has left keys, or slots to be looked through, for `write_index_bite`."""
-        return self._config.message_index_enable and self._index.is_behind
+        return self._index.is_behind
+
+    @property
+    def index_sentence(self) -> str:
+        """What is left of that, for people."""
+        return self._index.left_sentence
 
     def bound_pending_keys(self, now_ms: int) -> None:
         """Nobody has entered keys for long: now it is done; should that fail, the next message is refused."""
@@ -136,9 +141,10 @@ class DerivedFiles:
     def queues_removed(self, now_ms: int) -> None:
         """A checkpoint that counts them would not fit any more: another one is made.
 
-        The one under way tells the next; a crash before that only makes the start slower.
+        The one under way tells the next, as bites of the index do; a crash before that only makes the start
+        slower.
         """
-        if not self._checkpointer.is_running:
+        if not self._checkpointer.is_running and not self.is_index_behind:
             self.save_checkpoint(now_ms)
 
     @property

@@ -240,15 +240,22 @@ class IndexFile:
         if reading is None:
             return False
         file = self._files.open(self.path)
-        if reading.look(file):
-            return True
-        if reading.is_damaged:
-            if not reading.is_mending:
-                file.pwrite(self.header(_DAMAGED), 0)  # should it be written half, it is made good again
+        if not reading.is_looked_through:
+            if reading.look(file) or reading.is_damaged:
+                return True
+        elif not reading.is_mending:
+            file.pwrite(self.header(_DAMAGED), 0)  # should it be written half, it is made good again
             if reading.mend(file):
                 return True
+        elif reading.mend(file):
+            return True
         self._take_over(reading)
         return False
+
+    @property
+    def reading_progress(self) -> str:
+        """How far `read_on` is, for people."""
+        return "all is done" if self._reading is None else self._reading.progress
 
     def _new_reading(self) -> SlotReading:
         return SlotReading(self._slots_max, self._entries_at, self.index_count, self.slot_count)

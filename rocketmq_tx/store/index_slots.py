@@ -24,8 +24,8 @@ PAGE_SHIFT = 10
 PAGE_SLOTS = 1 << PAGE_SHIFT
 _LOOKED_AT = 128 * PAGE_SLOTS
 """Slots that are read and looked through at a time: a millisecond."""
-_ENTERED_AGAIN = 4096
-"""Entries that are entered again at a time: four milliseconds, for the rare table that is damaged."""
+_ENTERED_AGAIN = 2048
+"""Entries that are entered again at a time: a bit more than a millisecond, 13 s for 20 million of them."""
 
 
 class SlotReading:
@@ -50,6 +50,18 @@ class SlotReading:
         self.entries_fit = True
         """Whether the entries that the table was made of can be those that were written."""
         self.first_offset = -1
+
+    @property
+    def progress(self) -> str:
+        """How far it is, for people."""
+        if self.is_mending:
+            return f"{self._next_entry - 1} of {self._index_count - 1} entries have been entered again"
+        return f"{self._looked_to} of {self._slots_max} slots have been looked through"
+
+    @property
+    def is_looked_through(self) -> bool:
+        """Whether nothing is left for `look`."""
+        return self._looked_to == self._slots_max
 
     @property
     def is_mending(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from rocketmq_tx.errors import IndexNotReady
 from rocketmq_tx.protocol.java import index_key_hash
 from rocketmq_tx.store.index_file import IndexFile, IndexSnapshot
 from rocketmq_tx.store.pending_keys import PendingKeys
@@ -148,6 +149,21 @@ class MessageIndex:
     def is_behind(self) -> bool:
         """Whether a start has left work for `write_bite`: slots to be looked through, or keys."""
         return self._unread is not None or bool(self.pending.aside)
+
+    def check_ready(self, end_ms: int | None = None) -> None:
+        """IndexNotReady when a query up to that store time would have to do first what a start has left."""
+        if not self.is_behind:
+            return
+        if self._unread is not None and end_ms is not None and end_ms < self._unread.begin_timestamp:
+            return
+        raise IndexNotReady(self.left_sentence)
+
+    @property
+    def left_sentence(self) -> str:
+        """What a start has left, and how far it is, for people."""
+        if self._unread is None:
+            return f"the message index waits for the keys of {len(self.pending.aside)} stretches of the log"
+        return f"{self._unread.path} is made ready after a crash: {self._unread.reading_progress}"
 
     def write(self, now_ms: int) -> None:
         """Enters the waiting keys; one write a file. StoreError leaves waiting what was not entered."""

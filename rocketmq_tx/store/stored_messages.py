@@ -209,14 +209,22 @@ class StoredMessages:
             return 0
         return TimeSearch(queue, self._log, may_block, self._known_times).offset_at(timestamp)
 
+    def check_index_ready(self) -> None:
+        """IndexNotReady when a query by key would have to do first what a start has left of the index."""
+        self._index.check_ready()
+
     def query_by_key(
         self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = True
     ) -> QueryResult:
         """Messages with this unique key, or with it among their keys, stored in that time, oldest first.
 
-        At most `max_count`, the newest ones; maxMsgsNumBatch is the limit of all.
+        At most `max_count`, the newest ones; maxMsgsNumBatch is the limit of all. Unless it `may_block`,
+        IndexNotReady while the index that it needs is made ready after a crash.
         """
-        self._enter_keys(self._log.last_store_timestamp)
+        if may_block or not self._index.is_behind:
+            self._enter_keys(self._log.last_store_timestamp)
+        else:
+            self._index.check_ready(end_ms)
         query = KeyQuery(topic, key, begin_ms, end_ms, may_block)
         return query.run(
             self._index, self._log, self._deleted, min(max_count, self.config.max_msgs_num_batch)

@@ -17,14 +17,16 @@ from rocketmq_tx.broker.derived_tending import (
     INDEX_BITE_LONGEST_S,
     INDEX_BITE_S,
     INDEX_LATER_S,
+    INDEX_PATIENCE_S,
+    INDEX_RETRY_S,
     KEYS_A_BITE,
     next_bite_s,
 )
-from rocketmq_tx.broker.store_service import StoreService
+from rocketmq_tx.broker.store_service import STOP_WRITES_S, StoreService
 from rocketmq_tx.broker.topic_rules import make_topic
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.values import FlushDiskType
-from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.errors import IndexNotReady, StoreDamaged, StoreError
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.watermark import Watermark
 from rocketmq_tx.store.disk_use import DiskUse
@@ -75,6 +77,10 @@ class TendedStore(FakeStore):
     @property
     def is_index_behind(self) -> bool:
         return self.bites > 0
+
+    @property
+    def index_sentence(self) -> str:
+        return f"{self.bites} bites are left"
 
     def write_index_bite(self, now_ms: int) -> bool:
         if "index" in self.refusals:
@@ -197,22 +203,86 @@ class Tending(SynchronousTestCase):
         self.assertEqual(self.store.done, ["open", "bite", "bite", "bite", "index"])
         self.stop()
 
-    def test_a_checkpoint_has_all_bites_entered_before_it_one_a_turn(self) -> None:
+    def test_a_checkpoint_waits_for_all_bites_and_they_do_not_hurry_for_it(self) -> None:
+        self.patch(derived_tending, "INDEX_BITE_S", 100.0)
         self.start_again(bites=3)
         self.store.derived.unclaimed_bytes = MUCH_BYTES
-        self.patch(derived_tending, "INDEX_BITE_S", 100.0)
-        self.clock.pump([1.0, 0.0, 0.0, 0.0])
         wanted = ["bite", "bite", "bite", "begin checkpoint"]
+        for done, seconds in enumerate((1.0, 100.0, 100.0), 1):
+            self.clock.pump([seconds, 0.0, 0.0])
+            self.assertEqual([what for what in self.store.done if what in wanted][:3], wanted[:done])
         self.assertEqual([what for what in self.store.done if what in wanted], wanted)
         self.stop()
 
-    def test_a_bite_that_cannot_be_entered_is_tried_again_with_the_next_keys(self) -> None:
+    def let_a_bite_take(self, seconds: float) -> None:
+        bite = self.store.write_index_bite
+
+        def slow_bite(now_ms: int) -> bool:
+            self.clock.rightNow += seconds
+            return bite(now_ms)
+
+        self.patch(self.store, "write_index_bite", slow_bite)
+
+    def test_after_a_bite_that_took_long_the_others_have_twice_as_long(self) -> None:
+        self.start_again(bites=3)
+        self.let_a_bite_take(0.03)
+        self.clock.advance(INDEX_LATER_S)
+        self.assertEqual(self.store.bites, 2)
+        self.clock.advance(0.0599)
+        self.assertEqual(self.store.bites, 2)
+        self.clock.advance(0.0002)
+        self.assertEqual(self.store.bites, 1)
+        self.store.bites = 0
+        self.stop()
+
+    def test_a_bite_that_cannot_be_entered_is_tried_again_after_a_second(self) -> None:
         self.start_again(bites=3)
         self.store.refusals["index"] = "no room"
         self.clock.advance(INDEX_LATER_S)
-        self.assertEqual(self.store.done, ["open"])
+        failed = self.service.index_ready()
+        self.clock.pump([INDEX_RETRY_S, INDEX_RETRY_S])
+        self.failureResultOf(failed, StoreError)
+        self.assertEqual(self.store.bites, 3)
+        del self.store.refusals["index"]
+        self.clock.pump([INDEX_RETRY_S, *[INDEX_BITE_S] * 2])
+        self.assertEqual(self.store.bites, 0)
+        self.stop()
+
+    def test_whoever_needs_the_index_waits_for_its_bites_but_not_too_long(self) -> None:
+        self.assertIsNone(self.successResultOf(self.service.index_ready()))
+        self.start_again(bites=3)
+        ready = self.service.index_ready()
+        self.clock.pump([INDEX_LATER_S, INDEX_BITE_S])
+        self.assertNoResult(ready)
         self.clock.advance(INDEX_BITE_S)
-        self.assertEqual(self.store.done, ["open", "index"])
+        self.assertIsNone(self.successResultOf(ready))
+        self.start_again(bites=3)
+        self.patch(derived_tending, "INDEX_BITE_S", INDEX_PATIENCE_S)
+        impatient, patient = self.service.index_ready(), self.service.index_ready(None)
+        self.clock.advance(INDEX_PATIENCE_S)
+        error = self.failureResultOf(impatient, IndexNotReady).value
+        self.assertIn("2 bites are left", str(error))
+        self.assertNoResult(patient)
+        self.store.bites = 0
+        self.stop()
+        self.failureResultOf(patient, IndexNotReady)
+
+    def test_a_stop_goes_on_with_bites_for_a_while_and_leaves_the_rest_to_the_next_start(self) -> None:
+        self.let_a_bite_take(0.01)
+        in_time = round(STOP_WRITES_S / 0.01)
+        for bites, is_whole in ((3, True), (2 * in_time, False)):
+            self.start_again(bites)
+            stopped = self.service.stopService()
+            assert stopped is not None
+            self.clock.advance(0)
+            while self.checkpoint_thread.waiting:
+                self.checkpoint_thread.finish()
+            self.successResultOf(stopped)
+            self.assertEqual(self.store.closed_with is not None, is_whole)
+            self.assertEqual("begin close" in self.store.done, is_whole)
+            self.assertEqual(self.store.done.count("bite"), min(bites, in_time + 1))
+            self.store.bites = 0
+            self.service.startService()
         self.stop()
 
     def test_queue_entries_are_written_every_second(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,8 +25,9 @@ from rocketmq_tx.broker.transaction_messages import (
 )
 from rocketmq_tx.broker.transaction_replay import OP
 from rocketmq_tx.config.values import BrokerRole
-from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.errors import IndexNotReady, RequestRefused
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper, OpenTransactionList
+from rocketmq_tx.protocol.frame_codec import decode_frame
 from rocketmq_tx.protocol.headers import (
     GetOpenTransactionsRequestHeader,
     ResumeCheckHalfMessageRequestHeader,
@@ -400,6 +403,40 @@ class OperatorTests(SynchronousTestCase):
         self.bench.send("K1")
         self.bench.advance(300)
         return self.bench.queue(*GIVEN_UP)[0].commit_log_offset
+
+    def let_the_index_wait(self, waits: Callable[[], Deferred[None]]) -> None:
+        def check() -> None:
+            raise IndexNotReady("2 of 9 slots have been looked through")
+
+        self.patch(self.bench.store, "check_index_ready", check)
+        self.patch(self.bench.ends, "_index_ready", waits)
+
+    def test_a_commit_that_comes_after_the_last_check_waits_for_the_index_where_a_crash_has_left_it(
+        self,
+    ) -> None:
+        self.give_up()
+        (half, *_) = self.bench.half_topic()
+        ready: Deferred[None] = Deferred()
+        self.let_the_index_wait(lambda: ready)
+        frame = self.bench.end_frame(half, COMMIT, key="K1")
+        (answer,) = self.bench.ends.end(NOBODY, [frame])
+        assert isinstance(answer, Deferred)
+        self.assertNoResult(answer)
+        self.patch(self.bench.store, "check_index_ready", lambda: None)
+        ready.callback(None)
+        self.assertEqual(decode_frame(self.successResultOf(answer)[4:]).code, 0)
+        self.assertEqual(self.bench.delivered(), {b"paid": 1})
+
+    def test_one_that_has_waited_too_long_and_a_resumption_are_to_be_tried_again(self) -> None:
+        offset = self.give_up()
+        (half, *_) = self.bench.half_topic()
+        self.let_the_index_wait(lambda: fail(IndexNotReady("3 of 9 slots have been looked through")))
+        code, remark = self.bench.end(half, COMMIT, key="K1")
+        self.assertEqual((code, remark), (2, "ask again later: 3 of 9 slots have been looked through"))
+        self.assertEqual(self.bench.delivered(), {})
+        code, remark = self.resume(offset)
+        self.assertEqual(code, 1)
+        self.assertIn("Ask again later: 2 of 9 slots", str(remark))
 
     def test_a_transaction_that_was_given_up_can_be_resumed(self) -> None:
         offset = self.give_up()
