@@ -23,6 +23,7 @@ from rocketmq_tx.failover.cluster_state import ClusterState, Reading
 from rocketmq_tx.failover.coordinator import ICoordinator
 from rocketmq_tx.failover.election import Claim, Follow, LeadOn, Myself, Session, Wait, decide
 from rocketmq_tx.failover.epochs import EpochHistory
+from rocketmq_tx.failover.gate import CAUSE, STOPPING, UNCONFIRMED, Gate, refusal
 from rocketmq_tx.failover.replicas import InSyncReplicas
 from rocketmq_tx.failover.rounds import Rounds
 from rocketmq_tx.runtime.periodic import Periodic
@@ -56,25 +57,6 @@ class Roles(Protocol):
     def begin_epoch(self, epoch: int) -> Deferred[None]: ...
 
     def demote(self, master_address: str, epoch: int) -> Deferred[None]: ...
-
-
-class Gate(Protocol):
-    """What is needed of `store.message_store.MessageStore`: whether a master takes messages."""
-
-    def refuse(self, cause: str, sentence: str) -> None: ...
-
-    def accept(self, cause: str) -> None: ...
-
-
-CAUSE = "failover"
-UNCONFIRMED = (
-    "This broker has not been confirmed as master yet (autoFailover): the coordination service has not "
-    "answered, or another broker is master."
-)
-NOBODY_ACKNOWLEDGES = (
-    "There is no session with the coordination service (autoFailover), and no broker that could take over "
-    "acknowledges: messages are taken again when either is back."
-)
 
 
 class AutomaticFailover(Service):
@@ -131,7 +113,7 @@ class AutomaticFailover(Service):
             stopped: Any = periodic.stopService()
             if stopped is not None:
                 await stopped
-        self._gate.refuse(CAUSE, "This broker is stopping.")
+        self._gate.refuse(CAUSE, STOPPING)
         if self._leading is not None:
             await self._replicas.caught_up(LAST_WAIT_S)
             self._resign()
@@ -165,15 +147,13 @@ class AutomaticFailover(Service):
         """Whether a master takes messages now."""
         if self._stopping:
             return
-        if self._leading is None:
-            if self._roles.is_master:
-                self._gate.refuse(CAUSE, UNCONFIRMED)
-            else:
-                self._gate.accept(CAUSE)  # a slave refuses messages by itself, and takes its master's bytes
-        elif self._coordinator.session is Session.CONNECTED or self._replicas.is_complete:
+        why = refusal(
+            self._roles.is_master, self.leads, self._coordinator.session, self._replicas.is_complete
+        )
+        if why is None:
             self._gate.accept(CAUSE)
         else:
-            self._gate.refuse(CAUSE, NOBODY_ACKNOWLEDGES)
+            self._gate.refuse(CAUSE, why)
 
     # -- a round ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rocketmq_tx.errors import CoordinationError, FrameError
 from rocketmq_tx.failover.cluster_state import ClusterState
 from rocketmq_tx.failover.election import Claim, Follow, LeadOn, Myself, Session, Wait, decide
+from rocketmq_tx.failover.gate import NOBODY_ACKNOWLEDGES, UNCONFIRMED, refusal
 from rocketmq_tx.failover.in_sync import InSyncSet, Limits, Progress
 from rocketmq_tx.protocol.ha_frames import (
     Greeting,
@@ -194,6 +196,23 @@ class DecisionTests(SynchronousTestCase):
     def test_without_a_session_nothing_is_done(self) -> None:
         for session in (Session.SUSPENDED, Session.LOST):
             self.assertIsInstance(decide(self.state, {1}, Myself(1, 4, False, False), HERE, session), Wait)
+
+
+class GateTests(SynchronousTestCase):
+    def test_a_master_that_leads_no_epoch_takes_no_message_whatever_else_is_well(self) -> None:
+        for session, is_complete in itertools.product(Session, (True, False)):
+            self.assertEqual(refusal(True, False, session, is_complete), UNCONFIRMED)
+
+    def test_a_slave_is_never_closed_by_it_as_the_bytes_of_its_master_have_to_come_in(self) -> None:
+        for session, is_complete in itertools.product(Session, (True, False)):
+            self.assertIsNone(refusal(False, False, session, is_complete))
+
+    def test_who_leads_needs_a_session_or_all_who_have_to_acknowledge(self) -> None:
+        for session, is_complete in itertools.product(Session, (True, False)):
+            is_open = session is Session.CONNECTED or is_complete
+            self.assertEqual(
+                refusal(True, True, session, is_complete), None if is_open else NOBODY_ACKNOWLEDGES
+            )
 
 
 class ClusterStateTests(SynchronousTestCase):
