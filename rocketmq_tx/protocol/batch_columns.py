@@ -45,8 +45,8 @@ class _Layout(NamedTuple):
     """How a batch is taken apart whose messages are all as long as the first one, part by part."""
 
     members: int
-    unpack: Callable[[bytes], tuple[bytes, ...]]
-    """Body, middle, key and gap of each message, from the first body on."""
+    unpack_from: Callable[[bytes, int], tuple[bytes, ...]]
+    """Body, middle, key and gap of each message, from the first body on; the last gap is `after` alone."""
     middle: bytes
     gap: bytes
     flag: int
@@ -66,14 +66,14 @@ def read_columns(data: bytes) -> BatchColumns | None:
     head = data[:_HEAD_BYTES]
     layout = _layouts.get((head, len(data)))
     if layout is not None:
-        columns = _even_columns(data, head, layout)
+        columns = _even_columns(data, layout)
         if columns is not None:
             return columns
     layout = _layout_of(data)
     if layout is None:
         return None
     if layout.members:
-        columns = _even_columns(data, head, layout)
+        columns = _even_columns(data, layout)
         if columns is not None:
             if layout.members <= _COUNT_MAX:
                 if len(_layouts) >= LAYOUTS_MAX:
@@ -83,10 +83,14 @@ def read_columns(data: bytes) -> BatchColumns | None:
     return _uneven_columns(data, layout)
 
 
-def _even_columns(data: bytes, head: bytes, layout: _Layout) -> BatchColumns | None:
-    members, unpack, middle, gap, flag, before, after = layout
-    fields = unpack(data[_HEAD_BYTES:] + head)  # with the first head behind the last gap
-    if fields[1::4].count(middle) == fields[3::4].count(gap) == members:
+def _even_columns(data: bytes, layout: _Layout) -> BatchColumns | None:
+    members, unpack_from, middle, gap, flag, before, after = layout
+    fields = unpack_from(data, _HEAD_BYTES)
+    if (
+        fields[1::4].count(middle) == members
+        and fields[3:-1:4].count(gap) == members - 1
+        and fields[-1] == after
+    ):
         return _new_tuple(BatchColumns, (flag, fields[0::4], before, fields[2::4], after))
     return None
 
@@ -112,10 +116,13 @@ def _layout_of(data: bytes) -> _Layout | None:
         key_end = total_bytes
     middle, after = data[properties_at - 2 : key_at], data[key_end:total_bytes]
     count, rest = divmod(len(data), total_bytes)
-    row = f"{body_bytes}s{len(middle)}s{key_end - key_at}s{len(after) + _HEAD_BYTES}s"
+    if rest:
+        count = 0
+    row = f"{body_bytes}s{len(middle)}s{key_end - key_at}s"
+    rows = f"{len(after) + _HEAD_BYTES}s".join([row] * count)
     return _Layout(
-        0 if rest else count,
-        struct.Struct(row * (0 if rest else count)).unpack,
+        count,
+        struct.Struct(f"{rows}{len(after)}s").unpack_from,
         middle,
         after + data[:_HEAD_BYTES],
         flag,
