@@ -19,19 +19,16 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rocketmq_tx.broker import pull_rules
-from rocketmq_tx.broker.pull_rules import COMMIT_OFFSET, Admission, Outcome, PullRules, ReaderRole
-from rocketmq_tx.config.values import BrokerRole
+from rocketmq_tx.broker.pull_rules import Admission, PullRules
+from rocketmq_tx.broker.pull_steps import Pieces, PullSteps
 from rocketmq_tx.errors import PeerError, RequestRefused, StoreError, WouldBlock
-from rocketmq_tx.protocol.answers import PullAnswers
-from rocketmq_tx.protocol.codes import RequestCode, ResponseCode, SerializeType
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame_codec import encode_frame
 from rocketmq_tx.protocol.headers import PullMessageRequestHeader
 from rocketmq_tx.remoting.registry import serves_runs
 from rocketmq_tx.store.pull import GetResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rocketmq_tx.broker.held_pulls import HeldPulls
     from rocketmq_tx.broker.offset_moved import OffsetMovedLog
     from rocketmq_tx.broker.offsets import ConsumerOffsets
@@ -42,9 +39,6 @@ if TYPE_CHECKING:
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.runtime.threads import OffReactor
     from rocketmq_tx.store.message_store import MessageStore
-
-Pieces = tuple[bytes, ...]
-"""An answer that is known: bytes to be written one after the other. A body is joined once, by the writer."""
 
 COLD_READS_MAX = 3
 """Bytes that were evicted again so often are read in the reactor's turn: the consumer must get on."""
@@ -63,19 +57,8 @@ class Pull:
     """Since when it waits for the disk; the others are answered within a millisecond."""
 
 
-@attrs.define
-class PullTraffic:
-    """What was pulled since the start, for the runtime figures."""
-
-    found: int = 0
-    """Pulls that got messages."""
-    missed: int = 0
-    messages: int = 0
-    bytes: int = 0
-
-
-class PullHandler:
-    """Answers pulls; keeps no state of its own but what waits in `held`."""
+class PullHandler(PullSteps):
+    """Answers pulls one by one; keeps no state of its own but what waits in `held`."""
 
     def __init__(
         self,
@@ -89,18 +72,11 @@ class PullHandler:
         off_reactor: OffReactor,
         statistics: BrokerStatistics | None = None,
     ) -> None:
-        self._broker_config = settings.broker
-        self._store_config = settings.store
-        self._store = store
+        super().__init__(settings, store, filters, offsets, statistics)
         self._rules = rules
-        self._filters = filters
-        self._offsets = offsets
         self._held = held
         self._moved = moved
         self._off_reactor = off_reactor
-        self._answers = PullAnswers()
-        self.traffic = PullTraffic()
-        self._statistics = statistics
 
     @serves_runs(RequestCode.PULL_MESSAGE)
     def pull_all(self, peer: Peer, run: list[Frame]) -> list[bytes | Deferred[bytes]]:
@@ -135,12 +111,6 @@ class PullHandler:
         if pull_rules.may_wait(result.status, header.sys_flag, header.queue_offset):
             return self._hold(pull)
         return self._answer(pull, admission, result)
-
-    def commit(self, header: PullMessageRequestHeader, commit_offset: int | None) -> None:
-        """The consumer says on the way how far it has come; a slave's table is its master's."""
-        if header.sys_flag & COMMIT_OFFSET and self._store_config.broker_role is not BrokerRole.SLAVE:
-            assert commit_offset is not None  # require_numbers
-            self._offsets.commit(header.consumer_group, header.topic, header.queue_id, commit_offset)
 
     # -- holding ---------------------------------------------------------------------------------------------
 
@@ -193,17 +163,6 @@ class PullHandler:
         read = self.reader(pull.header, admission)
         return read(pull.tested_to, pull.cold_reads >= COLD_READS_MAX)
 
-    def reader(
-        self, header: PullMessageRequestHeader, admission: Admission
-    ) -> Callable[[int, bool], GetResult]:
-        """Reads for an admitted pull: (queue offset, may it block). StoreError or WouldBlock."""
-        get_messages = self._store.get_messages
-        topic, queue_id, count = header.topic, header.queue_id, header.max_msg_nums
-        matches, wants = self._filters.of(admission.subscription), admission.wants
-        return lambda queue_offset, may_block: get_messages(
-            topic, queue_id, queue_offset, count, matches, may_block, wants
-        )
-
     def _read_warmed(self, pull: Pull, cold: WouldBlock) -> Deferred[Pieces]:
         """Lets a thread wait for the disk, then reads again, now most likely from memory."""
         pull.cold_reads += 1
@@ -233,55 +192,6 @@ class PullHandler:
         if pull.cold_from_ms and self._statistics is not None:
             took_ms = self._statistics.now_ms() - pull.cold_from_ms
         return self.encoded(header, pull.frame.serialize, pull.frame.opaque, outcome, result, took_ms)
-
-    def encoded(
-        self,
-        header: PullMessageRequestHeader,
-        serialize: SerializeType,
-        opaque: int,
-        outcome: Outcome,
-        result: GetResult,
-        took_ms: int,
-    ) -> Pieces:
-        """The answer as bytes, and counted; `took_ms` is how long the disk was waited for."""
-        body, count = result.body, result.count
-        size_bytes = len(body)
-        if count:
-            self.count_found(header, 1, count, size_bytes, took_ms)
-        else:
-            self.traffic.missed += 1
-        code, remark, suggested_broker_id = outcome
-        head = self._answers.head(
-            serialize,
-            code,
-            remark,
-            opaque,
-            suggested_broker_id,
-            result.next_offset,
-            result.min_offset,
-            result.max_offset,
-            size_bytes,
-        )
-        return head, body
-
-    def count_found(
-        self, header: PullMessageRequestHeader, pulls: int, messages: int, size_bytes: int, took_ms: int
-    ) -> None:
-        """Counts pulls of one consumer from one queue that got messages."""
-        traffic = self.traffic
-        traffic.found += pulls
-        traffic.messages += messages
-        traffic.bytes += size_bytes
-        if self._statistics is not None:
-            self._statistics.got(
-                header.topic, header.queue_id, header.consumer_group, messages, size_bytes, took_ms, pulls
-            )
-
-    def role(self) -> ReaderRole:
-        """This broker's place in its set, which may change."""
-        store = self._store_config
-        is_master = store.broker_role is not BrokerRole.SLAVE
-        return ReaderRole(self._broker_config.slave_read_enable, is_master or store.offset_check_in_slave)
 
 
 def refused(frame: Frame, error: PeerError | StoreError) -> Pieces:

@@ -17,7 +17,7 @@ from rocketmq_tx.protocol.message import decode_record
 from rocketmq_tx.remoting.registry import Reply, serves
 
 if TYPE_CHECKING:
-    from rocketmq_tx.broker.pull_handler import PullTraffic
+    from rocketmq_tx.broker.pull_steps import PullTraffic
     from rocketmq_tx.config.settings import BrokerSettings
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
