@@ -7,6 +7,8 @@ the other settings, and deleting a topic takes its queues and its consumers' off
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +23,7 @@ from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import (
     CreateTopicRequestHeader,
     DeleteTopicRequestHeader,
+    GetAllTopicConfigRequestHeader,
     GetAllTopicConfigResponseHeader,
 )
 from rocketmq_tx.remoting.peer import Peer
@@ -41,25 +44,36 @@ def check_is_master(store: MessageStoreConfig) -> None:
         raise RequestRefused(ResponseCode.SYSTEM_ERROR, FROM_SLAVE)
 
 
+class Deletions(Protocol):
+    """What is needed of `broker.topic_deletions.TopicDeletions`."""
+
+    def drop(self, topics: AbstractSet[str]) -> None: ...
+
+    def known_to_slaves(self) -> Deferred[str | None]: ...
+
+
 class TopicRequests:
     """`registered` is waited for before a new topic is answered: then its route can be asked for.
 
-    `deleted` tells slaves of topics and where the commit log ended when they were deleted.
+    `deleted_topics` tells slaves of topics and where the commit log ended when they were deleted; `is_slave`
+    hears of each connection that is a slave's.
     """
 
     def __init__(
         self,
         store: MessageStoreConfig,
         topics: TopicTable,
-        drop_messages: Callable[[str], None],
+        deletions: Deletions,
         registered: Callable[[], Deferred[object]],
-        deleted: Callable[[], dict[str, int]],
+        deleted_topics: Callable[[], dict[str, int]],
+        is_slave: Callable[[Peer], object],
     ) -> None:
         self._store = store
         self._topics = topics
-        self._drop_messages = drop_messages
+        self._deletions = deletions
         self._registered = registered
-        self._deleted = deleted
+        self._deleted_topics = deleted_topics
+        self._is_slave = is_slave
 
     @serves(RequestCode.UPDATE_AND_CREATE_TOPIC)
     def create(self, peer: Peer, frame: Frame, header: CreateTopicRequestHeader) -> Deferred[Reply]:
@@ -81,18 +95,23 @@ class TopicRequests:
         return self._registered().addCallback(lambda _: Reply())
 
     @serves(RequestCode.DELETE_TOPIC_IN_BROKER)
-    def delete(self, peer: Peer, frame: Frame, header: DeleteTopicRequestHeader) -> Reply:
-        """An unknown topic is answered like a known one, and what may be left of it goes, too."""
+    def delete(self, peer: Peer, frame: Frame, header: DeleteTopicRequestHeader) -> Deferred[Reply]:
+        """An unknown topic is answered like a known one, and what may be left of it goes, too.
+
+        It is gone then, but the answer waits for slaves; its remark says which of them do not know.
+        """
         check_is_master(self._store)
         topic = self._changeable(header.topic)
-        self._drop_messages(topic)
+        self._deletions.drop({topic})
         self._topics.delete(topic)
-        return Reply()
+        return self._deletions.known_to_slaves().addCallback(lambda remark: Reply(remark=remark))
 
     @serves(RequestCode.GET_ALL_TOPIC_CONFIG)
-    def list_all(self, peer: Peer, frame: Frame, header: None) -> Reply:
+    def list_all(self, peer: Peer, frame: Frame, header: GetAllTopicConfigRequestHeader) -> Reply:
+        if header.follows:
+            self._is_slave(peer)
         table = self._topics.snapshot()
-        table.deleted_topics = self._deleted() or None
+        table.deleted_topics = self._deleted_topics() or None
         return Reply(header=GetAllTopicConfigResponseHeader(), body=table.to_bytes())
 
     @serves(RequestCode.GET_SYSTEM_TOPIC_LIST_FROM_BROKER)

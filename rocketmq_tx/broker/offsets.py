@@ -9,6 +9,7 @@ spec/bodies.yaml (ConsumerOffsetSerializeWrapper).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
 
@@ -60,9 +61,9 @@ class ConsumerOffsets:
             self._table[topic, target_group] = dict(offsets)
             self._changes += 1
 
-    def remove_topic(self, topic: str) -> None:
-        """The topic is deleted; created again it starts anew for everybody."""
-        self._remove([key for key in self._table if key[0] == topic])
+    def remove_topics(self, topics: AbstractSet[str]) -> None:
+        """These topics are deleted; created again they start anew for everybody."""
+        self._remove([key for key in self._table if key[0] in topics])
 
     def remove_group(self, group: str) -> None:
         self._remove([key for key in self._table if key[1] == group])

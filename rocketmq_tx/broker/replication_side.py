@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 
+from rocketmq_tx.broker.followed_deletions import FollowedDeletions
 from rocketmq_tx.broker.offsets_return import OffsetsReturn
 from rocketmq_tx.broker.on_demand import OnDemand
 from rocketmq_tx.broker.slave_sync import DelayTable, SlaveSync
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.broker.storage_side import StorageSide
     from rocketmq_tx.broker.surroundings import Surroundings
     from rocketmq_tx.broker.tables import Tables
+    from rocketmq_tx.remoting.peer import Peer
 
 
 class ReplicationSide:
@@ -86,8 +88,9 @@ class ReplicationSide:
     ) -> None:
         """Made by a master as well, which may have to follow another one."""
         registration, caller, reactor = cluster.registration, cluster.caller, surroundings.reactor
+        self._deletions = FollowedDeletions(self._config, storage.store, tables.offsets)
         self._sync = SlaveSync(
-            tables.topics, tables.groups, tables.offsets, delays, self._topics_were_deleted, caller, reactor
+            tables.topics, tables.groups, tables.offsets, delays, self._deletions.learn, caller, reactor
         )
         self.comparison = LogComparison(
             storage.store, self._config, caller, surroundings.now_ms, storage.service.cut_tail
@@ -106,12 +109,6 @@ class ReplicationSide:
             registration.master_observers.append(self.master_is)
         caller.connections.registry.add(self._sync)
         self._as_slave = OnDemand("replication", lambda: not self._is_master(), [self._sync, self._follower])
-
-    def _topics_were_deleted(self, ends: Mapping[str, int]) -> None:
-        """On the master: their messages go here as well, or they would stand where new ones belong."""
-        if not self._is_master():
-            for topic in self._store.topics_were_deleted(ends):
-                self._offsets.remove_topic(topic)
 
     def _is_master(self) -> bool:
         return self._config.broker_role.is_master
@@ -161,6 +158,14 @@ class ReplicationSide:
         """The observer is called when the master says that there is something new."""
         self._sync.news_observers.append(observer)
 
+    def is_slave(self, peer: Peer) -> None:
+        """This connection is a slave's, as it says."""
+        self._news.is_slave(peer)
+
+    def have_taken(self, timeout_s: float) -> Deferred[list[str]]:
+        """Has the slaves take the topics; fires with a sentence for each that has not within that time."""
+        return self._news.have_taken(timeout_s)
+
     def take_tables(self) -> Deferred[None]:
         """Asks the master for its tables, now; fires when that was tried."""
         return self._sync.take_now()
@@ -187,6 +192,7 @@ class ReplicationSide:
         """Bytes of the master: stored, and shown to consumers who wait here."""
         arrived = self._store.append_raw(chunk.data, chunk.offset, self._now_ms())
         self._appended()
+        self._deletions.log_grew()
         for topic, queue_id in arrived:
             self._arrivals.notify(topic, queue_id)
 

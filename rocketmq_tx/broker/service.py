@@ -31,6 +31,7 @@ from rocketmq_tx.broker.storage_side import StorageSide
 from rocketmq_tx.broker.surroundings import Surroundings
 from rocketmq_tx.broker.tables import Tables
 from rocketmq_tx.broker.timer_service import TimerService
+from rocketmq_tx.broker.topic_deletions import TopicDeletions
 from rocketmq_tx.broker.transactions import Transactions
 from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
@@ -114,19 +115,23 @@ class BrokerParts:
     def _registry(self) -> Registry:
         settings = self.settings
         config_file = PropertiesFile(self.disk, str(settings.update_file), self.store_service.notice)
+        deletions = TopicDeletions(self.store, self.offsets, self.replication.have_taken)
         return Registry(
             *self.sending.handlers,
             TopicRequests(
                 settings.store,
                 self.topics,
-                self._drop_messages,
+                deletions,
                 self._registered_soon,
                 lambda: self.store.deleted_topics,
+                self.replication.is_slave,
             ),
             ConfigRequests(settings, config_file, self._settings_changed, self.now_ms),
             CleaningRequests(
+                settings.store,
                 self.store,
                 lambda topic: self.topics.get(topic) is not None,
+                deletions,
                 self.store_service.retention.ask,
             ),
             ReplyHandler(
@@ -210,10 +215,6 @@ class BrokerParts:
         """A kill may have come before the file of topics was written, and after their first messages were."""
         if not self.store_service.was_clean and self.settings.store.broker_role is not BrokerRole.SLAVE:
             make_missing_topics(self.store, self.topics, self.settings.broker.default_topic_queue_nums)
-
-    def _drop_messages(self, topic: str) -> None:
-        self.store.delete_topic(topic)
-        self.offsets.remove_topic(topic)
 
     def _registered_soon(self) -> Any:
         return self.registration.registered_soon()

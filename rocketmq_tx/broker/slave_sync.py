@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.topics import TopicTable
-from rocketmq_tx.errors import BodyError, CallRefused, RocketMQError
+from rocketmq_tx.errors import BodyError, CallRefused, RequestRefused, RocketMQError
 from rocketmq_tx.protocol.bodies import (
     ConsumerOffsetSerializeWrapper,
     DelayOffsetSerializeWrapper,
@@ -27,8 +27,10 @@ from rocketmq_tx.protocol.bodies import (
 )
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.remoting.registry import serves
+from rocketmq_tx.protocol.headers import GetAllTopicConfigRequestHeader
+from rocketmq_tx.remoting.registry import Reply, serves
 from rocketmq_tx.runtime.periodic import Periodic
+from rocketmq_tx.runtime.services import within
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.registration import Caller
@@ -37,8 +39,13 @@ if TYPE_CHECKING:
 PERIOD_S = 10.0
 FIRST_AFTER_S = 3.0
 CALL_TIMEOUT_S = 3.0
+LOG_WAIT_S = 2.0
+"""So long the master's log may take to come as far as a topic was deleted; it asks for three seconds."""
 LOG_END = "commitLogMaxOffset"
 """Among the runtime figures of a broker, Apache's as well."""
+
+
+_HEADERS = {RequestCode.GET_ALL_TOPIC_CONFIG: GetAllTopicConfigRequestHeader(follows=True)}
 
 
 class DelayTable(Protocol):
@@ -50,7 +57,8 @@ class DelayTable(Protocol):
 class SlaveSync(Periodic):
     """Asks the master named by `master_is`; each table by itself, so that one that fails keeps no other.
 
-    `deleted` is told of topics that the master has deleted, and where its log ended then.
+    `deleted` is told of topics that the master has deleted, and where its log ended then: what it returns
+    fires when they are gone here, and the log has come as far.
     """
 
     _own_log = Logger()
@@ -61,7 +69,7 @@ class SlaveSync(Periodic):
         groups: SubscriptionGroupTable,
         offsets: ConsumerOffsets,
         delays: DelayTable,
-        deleted: Callable[[Mapping[str, int]], object],
+        deleted: Callable[[Mapping[str, int]], Deferred[None]],
         caller: Caller,
         reactor: Any,
     ) -> None:
@@ -71,6 +79,7 @@ class SlaveSync(Periodic):
         self._delays = delays
         self._topics = topics
         self._deleted = deleted
+        self._gone: Deferred[None] = succeed(None)
         self._delay_table: DelayOffsetSerializeWrapper | None = None
         self._master: str | None = None
         self._problem: str | None = None
@@ -101,6 +110,19 @@ class SlaveSync(Periodic):
         for observer in self.news_observers:
             observer()
 
+    @serves(RequestCode.TAKE_TABLES)
+    async def take_tables(self, peer: Peer, frame: Frame, header: None) -> Reply:
+        """The master wants to be sure that this slave knows its topics, and which of them it has deleted."""
+        if self._master is None:
+            raise _refused("this broker does not know its master yet")
+        try:
+            await self._take(self._master, RequestCode.GET_ALL_TOPIC_CONFIG, self._take_topics)
+        except RocketMQError as error:
+            raise _refused(f"topics not taken: {error}") from error
+        if not await within(self._reactor, self._gone, LOG_WAIT_S):
+            raise _refused("the log here is not as far yet")
+        return Reply()
+
     def take_now(self) -> Deferred[None]:
         """Takes everything, whatever the periodic rounds do; fires when that was tried."""
         return self._take_all() or succeed(None)
@@ -111,8 +133,7 @@ class SlaveSync(Periodic):
     def _take_topics(self, body: bytes) -> None:
         table = TopicConfigSerializeWrapper.from_bytes(body)
         self._topics.adopt(table)
-        if table.deleted_topics:
-            self._deleted(table.deleted_topics)
+        self._gone = self._deleted(table.deleted_topics) if table.deleted_topics else succeed(None)
 
     def _take_delays(self, body: bytes) -> None:
         self._delay_table = DelayOffsetSerializeWrapper.from_bytes(body)
@@ -124,15 +145,18 @@ class SlaveSync(Periodic):
         if self._delay_table is not None:
             self._delays.follow(self._delay_table, int(text))
 
+    async def _take(self, master: str, code: RequestCode, take: Callable[[bytes], object]) -> None:
+        answer = await self._caller.call(master, Frame.request(code, _HEADERS.get(code)), CALL_TIMEOUT_S)
+        if answer.code != ResponseCode.SUCCESS:
+            raise CallRefused(code.name, master, answer.code, answer.remark)
+        take(answer.body)
+
     async def _take_from(self, master: str) -> None:
         self._delay_table = None
         problems = []
         for code, take in self._steps:
             try:
-                answer = await self._caller.call(master, Frame.request(code), CALL_TIMEOUT_S)
-                if answer.code != ResponseCode.SUCCESS:
-                    raise CallRefused(code.name, master, answer.code, answer.remark)
-                take(answer.body)
+                await self._take(master, code, take)
             except RocketMQError as error:
                 problems.append(str(error))
         problem = "; ".join(problems) or None
@@ -142,3 +166,7 @@ class SlaveSync(Periodic):
             else:
                 self._own_log.info("tables are taken from the master: address={address}", address=master)
         self._problem = problem
+
+
+def _refused(why: str) -> RequestRefused:
+    return RequestRefused(ResponseCode.SYSTEM_ERROR, why)

@@ -1,13 +1,16 @@
 """A master tells its slaves at once that topics or groups have changed; those of Apache do not know the word.
 
-A slave is who asks for the tables and compares logs, which Apache's never do.
+A slave is who compares logs, or says so when it asks for the topics, which Apache's never do.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocketmq_tx.protocol.codes import RequestCode
+from twisted.internet.defer import Deferred, gatherResults
+
+from rocketmq_tx.errors import RemotingError
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 
 if TYPE_CHECKING:
@@ -49,8 +52,23 @@ class TableNews:
             else:
                 self._slaves.discard(peer)
 
+    def have_taken(self, timeout_s: float) -> Deferred[list[str]]:
+        """Has each slave take the topics now; fires with a sentence for each that has not in that time."""
+        asked = [Deferred.fromCoroutine(_has_taken(peer, timeout_s)) for peer in self._slaves if peer.is_open]
+        return gatherResults(asked).addCallback(lambda sentences: [each for each in sentences if each])
+
     def connection_made(self, peer: Peer) -> None:
         """Nobody is a slave before it has said so."""
 
     def connection_lost(self, peer: Peer, reason: str) -> None:
         self._slaves.discard(peer)
+
+
+async def _has_taken(peer: Peer, timeout_s: float) -> str | None:
+    try:
+        answer = await peer.call(Frame.request(RequestCode.TAKE_TABLES), timeout_s)
+    except RemotingError as error:
+        return str(error)
+    if answer.code == ResponseCode.SUCCESS:
+        return None
+    return f"{peer.name} answered: {answer.remark}"

@@ -52,7 +52,7 @@ _ROWS: tuple[tuple[RequestCode, frozenset[Role], _HeaderClass, _HeaderClass], ..
         h.UpdateConsumerOffsetResponseHeader,
     ),
     (_C.UPDATE_AND_CREATE_TOPIC, BROKER, h.CreateTopicRequestHeader, None),
-    (_C.GET_ALL_TOPIC_CONFIG, BROKER, None, h.GetAllTopicConfigResponseHeader),
+    (_C.GET_ALL_TOPIC_CONFIG, BROKER, h.GetAllTopicConfigRequestHeader, h.GetAllTopicConfigResponseHeader),
     (_C.GET_TOPIC_CONFIG_LIST, NOBODY, None, None),
     (_C.GET_TOPIC_NAME_LIST, NOBODY, None, None),
     (_C.UPDATE_BROKER_CONFIG, BROKER, None, None),
@@ -169,6 +169,7 @@ _ROWS: tuple[tuple[RequestCode, frozenset[Role], _HeaderClass, _HeaderClass], ..
     # requests of ours
     (_C.COMPARE_LOG, BROKER, h.CompareLogRequestHeader, h.CompareLogResponseHeader),
     (_C.TABLES_CHANGED, BROKER, None, None),
+    (_C.TAKE_TABLES, BROKER, None, None),
     (_C.GET_OPEN_TRANSACTIONS, BROKER, h.GetOpenTransactionsRequestHeader, None),
     (_C.GET_FAILOVER_STATE, BROKER, None, h.FailoverStateResponseHeader),
     (_C.PROMOTE, BROKER, h.PromoteRequestHeader, h.PromoteResponseHeader),

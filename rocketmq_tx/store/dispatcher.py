@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from rocketmq_tx.protocol import property_names
 from rocketmq_tx.protocol.java import tags_code
-from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC, is_light
 from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
 from rocketmq_tx.store.deleted_topics import DeletedTopics
@@ -54,7 +54,8 @@ class Dispatcher:
         """Enters a record into its queues, the index, or both; False when its queue offset is impossible.
 
         A number that is taken already is left alone. Numbers left out get filler entries with `fill_gaps`,
-        else QueueGap is raised.
+        else QueueGap is raised. With it a queue begins anew, too, where the number of a newer message is 0:
+        somebody has deleted the topic there, or an Apache master has removed the empty queue.
         """
         topic = record.topic.decode("utf-8", "replace")
         is_gone = self._deleted.is_gone(topic, record.commit_log_offset)
@@ -109,6 +110,11 @@ class Dispatcher:
 
     def _enter_queue(self, queue: ConsumeQueue, number: int, entry: Entry, fill_gaps: bool) -> bool:
         if number < queue.max_offset:
+            if fill_gaps and _begins_anew(queue, number, entry):
+                queue.remove()
+                queue.put(entry)
+                self._queues.dirty[queue] = None
+                return True
             if number >= queue.min_offset and queue.entry(number)[1] == FILLER_SIZE:
                 queue.replace(number, entry)
                 self._queues.dirty[queue] = None
@@ -135,6 +141,11 @@ class Dispatcher:
             level = min(int(delay), len(levels))
             return record.store_timestamp + (levels[level - 1] if level else _UNKNOWN_LEVEL_MS)
         return tags_code(properties.get(property_names.TAGS))
+
+
+def _begins_anew(queue: ConsumeQueue, number: int, entry: Entry) -> bool:
+    """Light queues do not: Apache may give the number 0 to two messages of one."""
+    return number == 0 and entry[0] >= queue.log_end() and not is_light(queue.topic)
 
 
 def index_keys(properties: dict[str, str]) -> tuple[str, ...]:

@@ -7,13 +7,12 @@ first, and files of queues and index only after a checkpoint that no longer coun
 
 from __future__ import annotations
 
-from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.flush import LogFlusher
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.old_segments import OldSegment, RemovalJob
-from rocketmq_tx.store.queue_table import QueueKey, QueueTable
+from rocketmq_tx.store.queue_table import QueueTable
 
 
 class Expiry:
@@ -65,6 +64,6 @@ class Expiry:
             self._queues.condemn_below(log_min)
             self._index.condemn_below(log_min)
 
-    def remove_expired_queues(self) -> list[QueueKey]:
-        """Removes queues all of whose messages were dropped, and their files; returns which those were."""
-        return self._queues.remove_expired(self._log.min_offset, SCHEDULE_TOPIC)
+    def expired_topics(self) -> set[str]:
+        """Topics that had messages, all of which were dropped."""
+        return self._queues.expired_topics(self._log.min_offset)

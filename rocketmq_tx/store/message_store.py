@@ -7,6 +7,7 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, StoreUnavailable
@@ -318,11 +319,21 @@ class MessageStore(StoredMessages):
     # -- removing ------------------------------------------------------------------------------------------
 
     def delete_topic(self, topic: str) -> None:
-        """Removes the topic's queues. One of its name begins anew; no recovery brings the messages back."""
-        self._deleted.add({topic: self._log.written_to})
-        self._queues.remove_topic(topic)
-        self._ext.remove_topic(topic)
+        """As `delete_topics`, of one."""
+        self.delete_topics({topic})
+
+    def delete_topics(self, topics: AbstractSet[str]) -> None:
+        """Removes their queues. One of such a name begins anew; no recovery brings the messages back."""
+        if not topics:
+            return
+        self._deleted.add(dict.fromkeys(topics, self._log.written_to))
+        self._remove_queues(topics)
         self.derived.queues_removed(self._log.last_store_timestamp)
+
+    def _remove_queues(self, topics: AbstractSet[str]) -> None:
+        self._queues.remove_topics(topics)
+        for topic in topics:
+            self._ext.remove_topic(topic)
 
     def topics_were_deleted(self, ends: Mapping[str, int]) -> list[str]:
         """Deletes here what a master has deleted, whose log ended at these offsets then.
@@ -337,18 +348,11 @@ class MessageStore(StoredMessages):
             return []
         self._deleted.add(news)
         known = news.keys() & {topic for topic, _ in self.queues()}
-        for topic in known:
-            self._queues.remove_topic(topic)
-            self._ext.remove_topic(topic)
         if known:
+            self._remove_queues(known)
             enter_again(self._log, self._dispatcher, min(news[topic] for topic in known))
             self.derived.queues_removed(self._log.last_store_timestamp)
         return list(news)
-
-    def remove_expired_queues(self) -> None:
-        """Removes queues that have no message any more; such a queue begins again at 0."""
-        if self.expiry.remove_expired_queues():
-            self.derived.queues_removed(self._log.last_store_timestamp)
 
     @property
     def damage(self) -> list[Damage]:

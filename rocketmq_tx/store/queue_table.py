@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.names import is_light
@@ -122,17 +123,18 @@ class QueueTable:
         for path, is_new in paths.items():
             self._unsynced[path] = is_new or self._unsynced.get(path, False)
 
-    def remove_topic(self, topic: str) -> list[int]:
-        """Forgets the topic's queues and removes their files; returns the queue ids."""
-        ids = [queue_id for name, queue_id in self.queues if name == topic]
-        for queue_id in ids:
-            self._pop((topic, queue_id)).remove()
-        self._files.disk.remove_tree(f"{self.directory}/{topic}")
-        prefix = f"{self.directory}/{topic}/"
+    def remove_topics(self, topics: AbstractSet[str]) -> None:
+        """Forgets the queues of these topics and removes their files."""
+        for key in [key for key in self.queues if key[0] in topics]:
+            self._pop(key).remove()
+        for topic in topics:
+            self._files.disk.remove_tree(f"{self.directory}/{topic}")
+        begins = len(self.directory) + 1
         self._unsynced = {
-            path: is_new for path, is_new in self._unsynced.items() if not path.startswith(prefix)
+            path: is_new
+            for path, is_new in self._unsynced.items()
+            if path[begins:].partition("/")[0] not in topics
         }
-        return ids
 
     def condemn_below(self, log_min_offset: int) -> None:
         """Files that name only messages below that offset of the log do not count any more."""
@@ -140,18 +142,12 @@ class QueueTable:
             for _ in range(queue.expired_files(log_min_offset)):
                 self.condemned[queue.forget_first_file()] = queue.file_entries
 
-    def remove_expired(self, log_min_offset: int, kept_topic: str) -> list[QueueKey]:
-        """Removes queues all of whose messages are below that offset; returns which those were."""
-        expired = [
-            key
-            for key, queue in self.queues.items()
-            if key[0] != kept_topic and queue.max_offset and queue.log_end() <= log_min_offset
-        ]
-        for key in expired:
-            queue = self._pop(key)
-            queue.remove()
-            self._files.disk.remove_tree(queue.directory)
-        return expired
+    def expired_topics(self, log_min_offset: int) -> set[str]:
+        """Topics that had messages, and all of them below that offset of the log."""
+        ends: dict[str, int] = {}
+        for queue in self:
+            ends[queue.topic] = max(queue.log_end(), ends.get(queue.topic, 0))
+        return {topic for topic, end in ends.items() if 0 < end <= log_min_offset}
 
     def totals(self) -> tuple[int, int]:
         """(queues with an entry, entries): what a checkpoint claims and recovery compares."""

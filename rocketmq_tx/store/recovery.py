@@ -167,7 +167,6 @@ class Recovery:
 
     def _forget_derived(self) -> None:
         """Without a log, queues and index name nothing."""
-        for topic in {queue.topic for queue in self._queues}:
-            self._queues.remove_topic(topic)
+        self._queues.remove_topics({queue.topic for queue in self._queues})
         if self._index is not None:
             self._index.remove_all()

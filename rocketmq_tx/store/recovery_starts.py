@@ -187,6 +187,6 @@ class StartFinder:
         for topic, end in self._deleted.items():
             queues = [queue for queue in self._queues if queue.topic == topic]
             if any(queue.max_offset and queue.entry(queue.file_starts()[0])[0] < end for queue in queues):
-                self._queues.remove_topic(topic)
+                self._queues.remove_topics({topic})
                 remain = True
         return remain

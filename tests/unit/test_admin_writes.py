@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -20,7 +21,11 @@ from rocketmq_tx.errors import RequestRefused, StoreError
 from rocketmq_tx.protocol.bodies import TopicConfig, TopicConfigSerializeWrapper, TopicFilterType
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
-from rocketmq_tx.protocol.headers import CreateTopicRequestHeader, DeleteTopicRequestHeader
+from rocketmq_tx.protocol.headers import (
+    CreateTopicRequestHeader,
+    DeleteTopicRequestHeader,
+    GetAllTopicConfigRequestHeader,
+)
 from rocketmq_tx.store.disk_use import DiskUse
 from rocketmq_tx.store.retention import disk_full_sentence
 from tests.unit.broker_parts import FakePeer, MemoryFile, broker_settings
@@ -37,10 +42,22 @@ class Topics(SynchronousTestCase):
         self.topics = TopicTable(settings.broker, MemoryFile(), lambda: 1700000000000)
         self.dropped: list[tuple[str, bool]] = []
         self.registered: Deferred[object] = succeed(None)
-        self.requests = TopicRequests(settings.store, self.topics, self.drop, lambda: self.registered, dict)
+        self.known: Deferred[str | None] = succeed(None)
+        self.slaves: list[object] = []
+        self.requests = TopicRequests(
+            settings.store,
+            self.topics,
+            self,
+            lambda: self.registered,
+            lambda: {"Gone": 700},
+            self.slaves.append,
+        )
 
-    def drop(self, topic: str) -> None:
-        self.dropped.append((topic, self.topics.get(topic) is not None))
+    def drop(self, topics: Set[str]) -> None:
+        self.dropped += [(topic, self.topics.get(topic) is not None) for topic in topics]
+
+    def known_to_slaves(self) -> Deferred[str | None]:
+        return self.known
 
     def create(self, topic: str | None = "Orders", **fields: Any) -> Any:
         values = {"read_queue_nums": 4, "write_queue_nums": 4, "perm": 6, "topic_filter_type": "SINGLE_TAG"}
@@ -79,12 +96,22 @@ class Topics(SynchronousTestCase):
 
     def test_deleting_drops_the_messages_first(self) -> None:
         self.create()
-        self.assertEqual(self.delete("Orders").code, 0)
+        self.assertEqual(self.successResultOf(self.delete("Orders")).code, 0)
         self.assertEqual(self.dropped, [("Orders", True)])
         self.assertIsNone(self.topics.get("Orders"))
 
+    def test_a_deletion_is_acknowledged_when_slaves_know_or_says_which_do_not(self) -> None:
+        self.create()
+        self.known = Deferred()
+        answer = self.delete("Orders")
+        self.assertNoResult(answer)
+        self.assertIsNone(self.topics.get("Orders"))
+        self.known.callback("not yet known to 192.0.2.2:10911")
+        reply = self.successResultOf(answer)
+        self.assertEqual((reply.code, reply.remark), (0, "not yet known to 192.0.2.2:10911"))
+
     def test_what_may_be_left_of_an_unknown_topic_is_dropped(self) -> None:
-        self.assertEqual(self.delete("Gone").code, 0)
+        self.assertEqual(self.successResultOf(self.delete("Gone")).code, 0)
         self.assertEqual(self.dropped, [("Gone", False)])
 
     def test_a_slave_leaves_topics_to_its_master(self) -> None:
@@ -94,10 +121,21 @@ class Topics(SynchronousTestCase):
 
     def test_the_whole_table_is_shown(self) -> None:
         self.topics.put(make_topic("Orders", 4))
-        reply = self.requests.list_all(PEER, Frame(RequestCode.GET_ALL_TOPIC_CONFIG), None)
-        table = TopicConfigSerializeWrapper.from_bytes(reply.body)
+        table = self.list_all()
         self.assertEqual(table.topic_config_table, dict(self.topics.configs()))
         self.assertEqual(table.data_version, self.topics.data_version)
+        self.assertEqual(table.deleted_topics, {"Gone": 700})
+
+    def test_who_asks_for_the_table_is_a_slave_if_it_says_so(self) -> None:
+        self.list_all()
+        self.assertEqual(self.slaves, [])
+        self.list_all(follows=True)
+        self.assertEqual(self.slaves, [PEER])
+
+    def list_all(self, **fields: Any) -> TopicConfigSerializeWrapper:
+        header = GetAllTopicConfigRequestHeader(**fields)
+        reply = self.requests.list_all(PEER, Frame(RequestCode.GET_ALL_TOPIC_CONFIG), header)
+        return TopicConfigSerializeWrapper.from_bytes(reply.body)
 
     def test_a_group_whose_name_makes_no_topic_gets_none(self) -> None:
         self.assertRaises(RequestRefused, self.topics.ensure, "%RETRY%../../etc", 1)

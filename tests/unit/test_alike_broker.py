@@ -300,7 +300,7 @@ class Between(SynchronousTestCase):
         oldest = store.expiry.oldest()
         if oldest is not None:
             store.expiry.drop(oldest)
-        store.remove_expired_queues()
+        store.delete_topics(store.expiry.expired_topics())
 
     def log(self, store: MessageStore) -> list[bytes]:
         """What it has, by segments."""

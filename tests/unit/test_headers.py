@@ -80,6 +80,7 @@ def values_of(header: type[Header]) -> st.SearchStrategy[Header]:
 class Every(SynchronousTestCase):
     def test_all_eighty_are_there(self) -> None:
         ours = {
+            "GetAllTopicConfigRequestHeader",
             "GetOpenTransactionsRequestHeader",
             "CompareLogRequestHeader",
             "CompareLogResponseHeader",

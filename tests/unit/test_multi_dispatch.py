@@ -294,7 +294,8 @@ class LaterTests(SynchronousTestCase):
         self.assertGreater(first, 33)
         self.assertEqual(end, 73)
         self.assertEqual(len(records(self.store, A)), end - first)
-        self.store.remove_expired_queues()
+        self.assertEqual(self.store.expiry.expired_topics() & {A, B}, {B})
+        self.store.delete_topics({B})
         self.assertEqual(self.store.light_queue_count, 1)
 
     def flush(self) -> None:

@@ -42,7 +42,7 @@ class Table(SynchronousTestCase):
     def test_a_deleted_topic_takes_its_offsets_along(self) -> None:
         self.offsets.commit("g", "t", 0, 1)
         self.offsets.commit("g", "u", 0, 2)
-        self.offsets.remove_topic("t")
+        self.offsets.remove_topics({"t"})
         self.assertEqual(self.offsets.topics_of("g"), ["u"])
 
     def test_a_deleted_group_takes_its_offsets_along(self) -> None:

@@ -12,10 +12,10 @@ from rocketmq_tx.broker.delay_progress import DelayProgress
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.offsets_return import OffsetsReturn
-from rocketmq_tx.broker.slave_sync import SlaveSync
+from rocketmq_tx.broker.slave_sync import LOG_WAIT_S, SlaveSync
 from rocketmq_tx.broker.table_news import TOGETHER_S, TableNews
 from rocketmq_tx.broker.topics import TopicChange, TopicTable
-from rocketmq_tx.errors import ConnectFailed
+from rocketmq_tx.errors import ConnectFailed, RequestRefused, RequestTimeout
 from rocketmq_tx.protocol.bodies import (
     BrokerData,
     ClusterInfo,
@@ -26,7 +26,8 @@ from rocketmq_tx.protocol.bodies import (
 )
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
-from tests.unit.broker_parts import MemoryFile, broker_settings
+from rocketmq_tx.remoting.registry import Reply
+from tests.unit.broker_parts import FakePeer, MemoryFile, broker_settings
 
 MASTER = "192.0.2.1:10911"
 SLAVE = "192.0.2.2:10911"
@@ -81,20 +82,35 @@ class SlaveSyncTests(SynchronousTestCase):
         self.master, self.slave = Tables(), Tables(now_ms=5)
         self.network = Network()
         self.deleted: list[object] = []
+        self.gone: Deferred[None] = succeed(None)
         self.sync = SlaveSync(
             self.slave.topics,
             self.slave.groups,
             self.slave.offsets,
             self.slave.delays,
-            self.deleted.append,
+            self.delete,
             self.network,
             self.clock,
         )
         self.sync.startService()
         self.addCleanup(self.sync.stopService)
 
+    def delete(self, ends: Mapping[str, int]) -> Deferred[None]:
+        self.deleted.append(ends)
+        return self.gone
+
     def answer(self) -> None:
         self.network.brokers[MASTER] = self.master.answers()
+
+    def master_deletes(self) -> None:
+        table = self.master.topics.snapshot()
+        table.deleted_topics = {"Gone": 12345}
+        self.network.brokers[MASTER][RequestCode.GET_ALL_TOPIC_CONFIG] = table.to_bytes()
+
+    def have_taken(self) -> Deferred[Reply]:
+        """The master wants to be sure."""
+        frame = Frame.request(RequestCode.TAKE_TABLES)
+        return Deferred.fromCoroutine(self.sync.take_tables(FakePeer(), frame, None))
 
     def test_a_known_master_is_asked_for_everything_at_once_and_then_every_ten_seconds(self) -> None:
         self.answer()
@@ -132,11 +148,32 @@ class SlaveSyncTests(SynchronousTestCase):
         self.answer()
         self.sync.master_is(MASTER)
         self.assertEqual(self.deleted, [])
-        table = self.master.topics.snapshot()
-        table.deleted_topics = {"Gone": 12345}
-        self.network.brokers[MASTER][RequestCode.GET_ALL_TOPIC_CONFIG] = table.to_bytes()
+        self.master_deletes()
         self.clock.advance(10.1)
         self.assertEqual(self.deleted, [{"Gone": 12345}])
+
+    def test_a_master_that_wants_to_be_sure_hears_when_its_deletions_are_done(self) -> None:
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.master_deletes()
+        self.gone = Deferred()
+        answer = self.have_taken()
+        self.assertEqual(self.deleted, [{"Gone": 12345}])
+        self.assertNoResult(answer)
+        self.gone.callback(None)
+        self.assertEqual(self.successResultOf(answer).code, 0)
+
+    def test_a_master_that_wants_to_be_sure_hears_what_keeps_this_slave(self) -> None:
+        self.assertIn("does not know", self.failureResultOf(self.have_taken()).value.remark)
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.master_deletes()
+        self.gone = Deferred()
+        answer = self.have_taken()
+        self.clock.advance(LOG_WAIT_S)
+        self.assertIn("not as far", self.failureResultOf(answer, RequestRefused).value.remark)
+        del self.network.brokers[MASTER]
+        self.assertIn("refused", self.failureResultOf(self.have_taken(), RequestRefused).value.remark)
 
     def test_what_has_the_same_data_version_is_left_alone(self) -> None:
         self.answer()
@@ -244,9 +281,15 @@ class FakeSlavePeer:
     def __init__(self) -> None:
         self.is_open = True
         self.pushed: list[int] = []
+        self.name = "192.0.2.2:10911"
+        self.answer: Deferred[Frame] = Deferred()
 
     def push(self, frame: Frame) -> None:
         self.pushed.append(frame.code)
+
+    def call(self, frame: Frame, timeout_s: float) -> Deferred[Frame]:
+        self.pushed.append(frame.code)
+        return self.answer
 
 
 class TableNewsTests(SynchronousTestCase):
@@ -266,6 +309,22 @@ class TableNewsTests(SynchronousTestCase):
         news.connection_lost(slave, "gone")
         news.changed()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_who_wants_to_be_sure_that_slaves_know_waits_for_all_and_hears_who_does_not(self) -> None:
+        news = TableNews(Clock())
+        self.assertEqual(self.successResultOf(news.have_taken(3)), [])
+        slaves = [FakeSlavePeer() for _ in range(4)]
+        for slave in slaves:
+            news.is_slave(slave)
+        slaves[0].is_open = False
+        asked = news.have_taken(3)
+        slaves[1].answer.callback(Frame(0))
+        slaves[2].answer.callback(Frame(1, remark="the log here is not as far yet"))
+        self.assertNoResult(asked)
+        slaves[3].answer.errback(RequestTimeout("no answer within 3 s"))
+        sentences = ["192.0.2.2:10911 answered: the log here is not as far yet", "no answer within 3 s"]
+        self.assertEqual(sorted(self.successResultOf(asked)), sentences)
+        self.assertEqual([slave.pushed for slave in slaves], [[], *([[RequestCode.TAKE_TABLES]] * 3)])
 
     def test_a_change_of_a_group_or_a_topic_is_news(self) -> None:
         clock, tables = Clock(), Tables()

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from rocketmq_tx.broker.followed_deletions import FollowedDeletions
+from rocketmq_tx.broker.offsets import ConsumerOffsets
+from rocketmq_tx.config.store import MessageStoreConfig
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import Killed, MemoryDisk
@@ -91,7 +96,6 @@ class SlaveDeletions(SynchronousTestCase):
         pair.delete("A")
         pair.send("A", 5)
         pair.copy()
-        self.assertNotEqual(served(pair.slave), served(pair.master))
         self.assertEqual(pair.tell(), ["A"])
         self.assertEqual(served(pair.slave), served(pair.master))
         self.assertEqual(pair.tell(), [])
@@ -126,3 +130,99 @@ class SlaveDeletions(SynchronousTestCase):
             self.assertEqual(served(pair.slave), wanted, f"killed at change {kill_at}")
             kill_at += 1
         self.assertGreater(kill_at, 5)
+
+
+class FollowedDeletionsTests(SynchronousTestCase):
+    """The word of a deletion, and the log, in either order."""
+
+    def setUp(self) -> None:
+        self.pair = Pair()
+        self.config = MessageStoreConfig(broker_role=BrokerRole.SLAVE)
+        self.offsets = ConsumerOffsets()
+        self.offsets.commit("readers", "A", 0, 3)
+        self.deletions = FollowedDeletions(self.config, self.pair.slave, self.offsets)
+
+    def learn(self) -> Deferred[None]:
+        return self.deletions.learn(self.pair.master.deleted_topics)
+
+    def copy(self) -> None:
+        self.pair.copy()
+        self.deletions.log_grew()
+
+    def test_messages_and_offsets_go_at_once_where_the_log_is_as_far(self) -> None:
+        self.pair.send("A", 9)
+        self.copy()
+        self.pair.delete("A")
+        self.successResultOf(self.learn())
+        self.assertEqual(served(self.pair.slave), {})
+        self.assertEqual(self.offsets.topics_of("readers"), [])
+
+    def test_old_messages_that_come_after_the_word_go_when_all_of_them_have_come(self) -> None:
+        self.pair.send("A", 9)
+        self.pair.copy(500)
+        self.pair.delete("A")
+        learnt, again = self.learn(), self.learn()
+        self.assertNoResult(learnt)
+        self.copy()
+        self.successResultOf(learnt)
+        self.successResultOf(again)
+        self.pair.send("A", 2)
+        self.copy()
+        self.assertEqual(served(self.pair.slave), served(self.pair.master))
+        self.assertEqual(len(served(self.pair.slave)), 2)
+
+    def test_who_has_become_master_deletes_nothing_for_another(self) -> None:
+        self.pair.send("A", 9)
+        self.pair.copy(500)
+        self.pair.delete("A")
+        self.learn()
+        before = self.pair.slave.deleted_topics
+        self.config.broker_role = BrokerRole.ASYNC_MASTER
+        self.copy()
+        self.assertEqual(self.pair.slave.deleted_topics, before)
+        self.successResultOf(self.learn())
+        self.assertEqual(self.pair.slave.deleted_topics, before)
+
+
+class NewBeginningTests(SynchronousTestCase):
+    """A master that says nothing of deletions, as Apache's: the log shows where a queue begins anew."""
+
+    def test_a_queue_that_the_master_begins_anew_begins_anew_on_its_slave(self) -> None:
+        pair = Pair()
+        pair.send("A", 9)
+        pair.send("B", 3)
+        pair.copy()
+        pair.delete("A")
+        pair.send("A", 5)
+        pair.copy()
+        self.assertEqual(served(pair.slave), served(pair.master))
+        pair.kill()
+        self.assertEqual(served(pair.slave), served(pair.master))
+
+    def test_it_does_so_again_when_all_queues_are_built_from_the_log(self) -> None:
+        pair = Pair()
+        pair.send("A", 9)
+        pair.delete("A")
+        pair.send("A", 5)
+        pair.copy()
+        pair.save()
+        pair.slave_disk = pair.slave_disk.after_kill()
+        pair.slave_disk.remove_tree("/store/consumequeue")
+        pair.slave = open_store(pair.slave_disk)
+        self.assertEqual(served(pair.slave), served(pair.master))
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.integers(1, 3000), max_size=20), st.integers(0, 20))
+    def test_however_the_log_comes_and_whenever_it_is_killed(
+        self, pieces: list[int], kill_after: int
+    ) -> None:
+        pair = Pair()
+        for count in (7, 4, 6):
+            pair.delete("A")
+            pair.send("A", count)
+        for number, most in enumerate(pieces):
+            pair.copy(most)
+            if number == kill_after:
+                pair.kill()
+        pair.copy()
+        self.assertEqual(served(pair.slave), served(pair.master))

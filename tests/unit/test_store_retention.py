@@ -9,15 +9,19 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.admin_cleaning import CleaningRequests
+from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.retention import HOUR_MS, Retention
+from rocketmq_tx.broker.topic_deletions import TopicDeletions
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
+from rocketmq_tx.remoting.registry import Reply
 from rocketmq_tx.store.disk_use import DiskUse
 from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.old_segments import last_store_timestamp
@@ -114,6 +118,9 @@ class RetentionCase(SynchronousTestCase):
         self.thread = AtOnce()
         self.hour = 12
         self.retention = self.retention_of(self.store)
+        self.offsets = ConsumerOffsets()
+        self.unaware: list[str] = []
+        """What keeps slaves from knowing of deletions."""
 
     def filled(self, disk: MemoryDisk) -> MessageStore:
         store = open_store(disk, notices=self.notices, **SMALL)
@@ -261,36 +268,76 @@ class RetentionTests(RetentionCase):
         self.successResultOf(stopped)
         self.assertEqual(self.segments(), before[1:])
 
-    def test_queues_without_messages_go_when_asked_except_the_schedule_topic(self) -> None:
-        self.store.append_all([message("Old", 0), message("SCHEDULE_TOPIC_XXXX", 0)], NOW)
+    def requests(self, *known: str) -> CleaningRequests:
+        """For a broker that knows these topics."""
+        deletions = TopicDeletions(self.store, self.offsets, lambda timeout_s: succeed(self.unaware))
+        return CleaningRequests(
+            self.store.config, self.store, known.__contains__, deletions, self.retention.ask
+        )
+
+    def clean_expired(self, *known: str) -> Reply:
+        frame = Frame.request(RequestCode.CLEAN_EXPIRED_CONSUMEQUEUE)
+        return self.successResultOf(self.requests(*known).clean_expired_queues(PEER, frame, None))
+
+    def let_go_of(self, *topics: str) -> None:
+        """Sends to them, and then so much to T that their messages go by age."""
+        self.store.append_all([message(topic, 0) for topic in topics], NOW)
         for _ in range(20):
             self.store.append_all([message("T", 0, b"x" * 1500)], NOW)
         self.store.derived.save_checkpoint(NOW)
         self.disk.free_bytes = 0
-        requests = CleaningRequests(self.store, {"T", "New"}.__contains__, self.retention.ask)
         self.rounds(2)
-        queues = [("Empty", 1), ("Old", 0), ("SCHEDULE_TOPIC_XXXX", 0), ("T", 0)]
+
+    def test_topics_without_messages_that_nobody_knows_go_when_asked(self) -> None:
+        self.let_go_of("Old", "SCHEDULE_TOPIC_XXXX", "%LMQ%old")
+        for topic in ("Old", "Kept", "%LMQ%old"):
+            self.offsets.commit("readers", topic, 0, 1)
+        queues = [("%LMQ%old", 0), ("Empty", 1), ("Old", 0), ("SCHEDULE_TOPIC_XXXX", 0), ("T", 0)]
         self.assertEqual(sorted(self.store.queues()), queues)
-        frame = Frame.request(RequestCode.CLEAN_EXPIRED_CONSUMEQUEUE)
-        self.assertEqual(requests.clean_expired_queues(PEER, frame, None).code, ResponseCode.SUCCESS)
-        self.assertEqual(sorted(self.store.queues()), queues[2:])
+        self.assertEqual(self.clean_expired("T", "New").code, ResponseCode.SUCCESS)
+        self.assertEqual(sorted(self.store.queues()), queues[3:])
         self.assertEqual(self.disk.names("/store/consumequeue"), ["SCHEDULE_TOPIC_XXXX", "T"])
+        self.assertEqual(self.offsets.topics_of("readers"), ["Kept"])
         self.store.append_all([message("Old", 0, b"again")], NOW)
         self.assertEqual(self.store.queue_offsets("Old", 0), (0, 1))
         again = open_store(self.disk.after_kill(), **SMALL)
         self.assertEqual(again.queue_offsets("Old", 0), (0, 1))
+        self.assertLessEqual({"Old", "%LMQ%old"}, set(again.deleted_topics))
+
+    def test_the_numbers_of_a_queue_go_on_when_it_is_cleaned_of_its_last_message(self) -> None:
+        self.let_go_of("Old", "Old")
+        self.assertEqual(self.store.queue_offsets("Old", 0), (2, 2))
+        self.assertEqual(self.clean_expired("T", "Old", "Empty").code, ResponseCode.SUCCESS)
+        self.assertEqual(self.store.queue_offsets("Old", 0), (2, 2))
+        self.disk.free_bytes = 1 << 40
+        self.store = open_store(self.disk.after_kill(), **SMALL)
+        self.store.append_all([message("Old", 0, b"again")], NOW)
+        self.assertEqual(self.store.queue_offsets("Old", 0), (2, 3))
+
+    def test_a_slave_leaves_cleaning_to_its_master(self) -> None:
+        self.let_go_of("Old")
+        self.store.config.broker_role = BrokerRole.SLAVE
+        self.assertEqual(self.clean_expired().code, ResponseCode.SUCCESS)
+        frame = Frame.request(RequestCode.CLEAN_UNUSED_TOPIC)
+        self.successResultOf(self.requests().clean_unused_topics(PEER, frame, None))
+        self.assertIn(("Old", 0), self.store.queues())
+
+    def test_the_answer_says_which_slaves_do_not_know_what_was_cleaned(self) -> None:
+        self.let_go_of("Old")
+        self.unaware = ["192.0.2.7:10911 answered: the log here is not as far yet"]
+        self.assertIn("192.0.2.7:10911", self.clean_expired("T").remark or "")
 
     def test_topics_that_nobody_knows_go_when_asked(self) -> None:
         self.store.append_all([message("Gone"), message("RMQ_SYS_TRANS_OP_HALF_TOPIC")], NOW)
-        requests = CleaningRequests(self.store, {"T", "Empty"}.__contains__, self.retention.ask)
         frame = Frame.request(RequestCode.CLEAN_UNUSED_TOPIC)
-        self.assertEqual(requests.clean_unused_topics(PEER, frame, None).code, ResponseCode.SUCCESS)
+        reply = self.successResultOf(self.requests("T", "Empty").clean_unused_topics(PEER, frame, None))
+        self.assertEqual(reply.code, ResponseCode.SUCCESS)
         left = [("Empty", 1), ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 0), ("T", 0)]
         self.assertEqual(sorted(self.store.queues()), left)
 
     def test_an_administrator_has_old_files_deleted_in_any_hour(self) -> None:
         self.store.config.file_reserved_time = 30
-        requests = CleaningRequests(self.store, {"T"}.__contains__, self.retention.ask)
+        requests = self.requests("T")
         before = self.segments()
         reply = requests.delete_expired_files(PEER, Frame.request(RequestCode.DELETE_EXPIRED_COMMITLOG), None)
         self.assertEqual(reply.code, ResponseCode.SUCCESS)

@@ -35,6 +35,14 @@ class DeleteSubscriptionGroupRequestHeader(Header):
 
 
 @header
+class GetAllTopicConfigRequestHeader(Header):
+    """Apache's has no fields."""
+
+    follows: bool = boolean("follows")
+    """Says a slave of this project: whoever asks is one."""
+
+
+@header
 class GetAllTopicConfigResponseHeader(Header):
     """No fields; the answer still carries an empty header."""
 
