@@ -68,6 +68,7 @@ class ReadingSide:
         )
         pulls = self._pull_handler(rules)
         self.runtime_info = RuntimeInfo(settings, storage.reads, pulls.traffic, now_ms)
+        self.runtime_info.more.append(storage.statistics.rates)
         self._handlers = [
             pulls,
             ScannedPulls(rules, pulls),

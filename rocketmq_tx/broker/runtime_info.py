@@ -1,8 +1,8 @@
 """Serves the figures of a running broker (GET_BROKER_RUNTIME_INFO), under Apache's names.
 
 Tools read most of them as numbers without asking whether they are there, so every name is: what this broker
-does not have (thread pools, a page cache lock, an off-heap pool) is idle, and rates are zeros until
-statistics are kept. Facts: spec/bodies.yaml (BrokerRuntimeKeys).
+does not have (thread pools, a page cache lock, an off-heap pool) is idle, and so are rates that nobody
+counts; those of messages come from the statistics. Facts: spec/bodies.yaml (BrokerRuntimeKeys).
 """
 
 from __future__ import annotations

@@ -72,6 +72,13 @@ class Window:
             avgpt=total / calls if calls else 0.0,
         )
 
+    def last_rate(self) -> float:
+        """Per second, between the two newest samples."""
+        if len(self._samples) < 2:
+            return 0.0
+        (began, value, _), (ended, last_value, _) = self._samples[-2], self._samples[-1]
+        return (last_value - value) * 1000 / (ended - began) if ended > began else 0.0
+
 
 class Counter:
     """A value that grows, in so many calls, and what it was before."""
@@ -94,6 +101,10 @@ class Counter:
     @property
     def minute(self) -> BrokerStatsItem:
         return self._minute.figures()
+
+    def rates(self) -> tuple[float, float, float]:
+        """Per second, over the last ten seconds, a minute, and the last ten minutes that were counted."""
+        return self._minute.last_rate(), self.minute.tps, self._hour.last_rate()
 
     def data(self) -> BrokerStatsData:
         return BrokerStatsData(
@@ -250,6 +261,13 @@ class BrokerStatistics:
         for_day = self._looks % LOOKS_A_DAY_SAMPLE == 0
         for counter in self._counters.values():
             counter.look(now_ms, for_hour, for_day)
+
+    def rates(self) -> dict[str, str]:
+        """Messages a second that came and went, under the names of the runtime information."""
+        counters = {"putTps": self._broker_puts, "getTransferedTps": self._broker_gets}
+        return {
+            name: " ".join(f"{rate:.2f}" for rate in counter.rates()) for name, counter in counters.items()
+        }
 
     def get_rate(self, topic: str, group: str) -> float:
         """Messages a second that the group pulled of the topic in the last minute."""

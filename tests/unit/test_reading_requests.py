@@ -293,7 +293,7 @@ class Locks(ReadingCase):
 
 class Figures(ReadingCase):
     def test_every_name_that_tools_ask_for_is_there(self) -> None:
-        self.broker.clock.advance(90.0)
+        self.broker.clock.advance(90.0)  # the three messages were put longer than a minute ago
         table = bodies.KVTable.from_bytes(self.ask(RequestCode.GET_BROKER_RUNTIME_INFO).body).table
         self.assertEqual(table["brokerVersionDesc"], "V4_9_7")
         self.assertEqual(table["runtime"], "[ 0 days, 0 hours, 1 minutes, 33 seconds ]")

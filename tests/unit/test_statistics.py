@@ -46,6 +46,22 @@ class WindowTests(SynchronousTestCase):
         window.look(510_000, 80, 70)
         self.assertEqual(window.figures(), BrokerStatsItem(sum=20, tps=2.0, avgpt=2.0))
 
+    def test_rates_are_of_the_last_look_of_a_minute_and_of_ten_minutes(self) -> None:
+        statistics = BrokerStatistics("c", lambda: now_ms)
+        now_ms = 0
+        self.assertEqual(
+            statistics.rates(), {"putTps": "0.00 0.00 0.00", "getTransferedTps": "0.00 0.00 0.00"}
+        )
+        for number in range(1, 61):
+            now_ms = number * 10_000
+            statistics.put_alike("t", 100 if number == 60 else 40, 10)
+            if number > 58:
+                statistics.got("t", 0, "g", 5, 50, 0)
+            statistics.look()
+        self.assertEqual(
+            statistics.rates(), {"putTps": "10.00 5.00 4.10", "getTransferedTps": "0.50 0.50 0.02"}
+        )
+
     def test_hours_and_days_have_looks_of_their_own(self) -> None:
         counter = Counter()
         counter.value, counter.times = 3600, 10
