@@ -37,6 +37,7 @@ from rocketmq_tx.config.settings import BrokerSettings
 from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol import names
 from rocketmq_tx.remoting.connections import Connections
+from rocketmq_tx.remoting.descriptors import DescriptorReserve
 from rocketmq_tx.remoting.listener import Listener
 from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
@@ -158,6 +159,9 @@ class BrokerParts:
             scanner=self.sending.scanner,
             observers=[*self.reading.observers(), *self.replication.observers()],
             send_patience_ms=lambda: broker.wait_time_mills_in_send_queue,
+            reserve=DescriptorReserve(
+                self.reactor, lambda: broker.reserved_file_descriptors, self.store.close_idle_files
+            ),
         )
         self.connections.limits.take(server)
         self.slaves.turn_end = self.connections.turn_end

@@ -175,6 +175,15 @@ class BrokerConfig(BrokerPlace, IdleBrokerKeys):
     auto_delete_unused_stats: bool = key(
         "autoDeleteUnusedStats", False, "Drop the statistics of deleted topics and groups.", runtime=LIVE
     )
+    reserved_file_descriptors: int = key(
+        "reservedFileDescriptors",
+        0,
+        "Connections are refused when so many file descriptors are left, which the store may need; of what"
+        " ulimit -n allows half at most. 0: a quarter, between 24 and 512.",
+        high=1 << 20,
+        runtime=LIVE,
+        origin=OURS,
+    )
     timer_max_delay_sec: int = key(
         "timerMaxDelaySec",
         259200,

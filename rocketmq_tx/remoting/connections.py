@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rocketmq_tx.config.remoting import NettyServerConfig
     from rocketmq_tx.protocol.send_scan import SendScanner
+    from rocketmq_tx.remoting.descriptors import DescriptorReserve
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.remoting.protocol import FrameProtocol
     from rocketmq_tx.remoting.registry import Registry
@@ -152,6 +153,7 @@ class Connections:
         send_patience_ms: Callable[[], float] = lambda: 200.0,
         waiting_codes: frozenset[int] = SENDS,
         closes_silent_peers: bool = False,
+        reserve: DescriptorReserve | None = None,
     ) -> None:
         self.registry = registry
         self.limits = limits or Limits()
@@ -159,6 +161,7 @@ class Connections:
         self.observers = list(observers)
         self.waiting_codes = waiting_codes
         self.closes_silent_peers = closes_silent_peers
+        self.reserve = reserve
         self.open: set[FrameProtocol] = set()
         self.now_s = reactor.seconds
         self.deadlines = Deadlines(reactor)
@@ -243,6 +246,17 @@ class Connections:
                 "connection closed: peer={peer} reason={reason!r} held_back={held_back}",
                 peer=peer.name,
                 reason=reason,
+                held_back=held_back,
+            )
+
+    def say_refused(self, why: str) -> None:
+        """One line, at most one a minute: a new connection is closed at once."""
+        held_back = self.rarely.due(("refused", why))
+        if held_back is not None:
+            self.log.warn(
+                "connection refused: open={open} {why} held_back={held_back}",
+                open=len(self.open),
+                why=why,
                 held_back=held_back,
             )
 

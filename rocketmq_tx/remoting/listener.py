@@ -35,14 +35,10 @@ class FrameServerFactory(ServerFactory):
         connections = self.connections
         limit = connections.limits.connections_max
         if limit and len(connections.open) >= limit:
-            held_back = connections.rarely.due("connections_max")
-            if held_back is not None:
-                connections.log.warn(
-                    "connection refused: open={open} limit={limit} held_back={held_back}",
-                    open=len(connections.open),
-                    limit=limit,
-                    held_back=held_back,
-                )
+            connections.say_refused(f"limit={limit}")
+            return None
+        if connections.reserve is not None and connections.reserve.is_reached():
+            connections.say_refused("the file descriptors left are for the store: raise ulimit -n")
             return None
         protocol = FrameProtocol(connections)
         protocol.factory = self

@@ -398,6 +398,10 @@ class MessageStore(StoredMessages):
             self.refuse("removed", sentence)
             self._notice(sentence)
 
+    def close_idle_files(self) -> None:
+        """Closes the files that are open for the next who reads or writes them; who does opens them again."""
+        self._files.forget_all()
+
     def avoid_directories(self, full: frozenset[str]) -> None:
         """The commit log gets no new file in these while others have room."""
         self._log.segments.full = full

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import socket
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.waiting import wait_until
 
 MESSAGES = 40
 ROTTEN = 7
+LIMIT = 64
 
 
 class RotTests(FaultCase):
@@ -86,18 +86,21 @@ class RotTests(FaultCase):
 class AcceptTests(FaultCase):
     """Row 19: no descriptor is left for another connection."""
 
-    def test_existing_connections_are_served_and_new_ones_are_accepted_again(self) -> None:
-        server = self.broker()
+    def test_connections_leave_the_store_its_descriptors_and_new_ones_are_accepted_again(self) -> None:
+        server = self.broker(flushDiskType="SYNC_FLUSH", mappedFileSizeCommitLog=8192)
         client = self.client(server)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
         self.assertEqual(client.send_message(body=b"before").code, ResponseCode.SUCCESS)
-        wait_until(lambda: self.queue_files(server), "the queue is written")
-        limit = descriptors(server) + 4
-        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
-        crowd = [self.connected(server) for _ in range(60)]
-        wait_until(lambda: descriptors(server) >= limit - 1, "no descriptor is left")
-        for number in range(20):
-            self.assertEqual(client.send_message(body=b"during %d" % number).code, ResponseCode.SUCCESS)
-        self.assertEqual(len(decode_records(client.pull(0).body)), 21)
+        crowd = [self.connected(server) for _ in range(LIMIT)]
+        wait_until(lambda: server.lines("connection refused", "are for the store"), "some are refused")
+        for number in range(60):
+            sent = client.send_message(f"T{number}", b"x" * 1000)
+            self.assertEqual(sent.code, ResponseCode.SUCCESS, sent.remark)
+        wait_until(lambda: len(self.queue_files(server)) == 61, "all queues are written")
+        for number in range(60):
+            self.assertEqual(len(decode_records(client.pull(0, f"T{number}").body)), 1)
+        self.assertEqual(len(server.lines("connection refused")), 1)
+        self.assertEqual(server.lines("EMFILE"), [])
         for one in crowd:
             one.close()
 
@@ -117,9 +120,4 @@ class AcceptTests(FaultCase):
         return one
 
     def queue_files(self, server: Server) -> list[Path]:
-        return list((server.process.folder / "store/consumequeue").glob("Faults/0/*"))
-
-
-def descriptors(server: Server) -> int:
-    """How many the process has open."""
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        return list((server.process.folder / "store/consumequeue").glob("*/0/*"))
