@@ -41,3 +41,23 @@ class ExampleTests(ClusterTestCase):
         consumer.stop(signal_number=signal.SIGINT)
         for step in ("created", "paid", "sent"):
             self.assertEqual(consumer.output().count(f"b'{step}'"), 1)
+
+    def test_a_brokers_figures_are_a_number_a_line(self) -> None:
+        self.cluster = shared_cluster()
+        shown = subprocess.run(
+            [sys.executable, str(EXAMPLES / "figures.py"), self.cluster.broker().address],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        pairs = [line.split(" ") for line in shown.stdout.splitlines()]
+        names = [name for name, _ in pairs]
+        self.assertEqual(names, sorted(set(names)))
+        for name, number in pairs:
+            self.assertRegex(name, r"^rocketmq_[A-Za-z0-9]+$")
+            float(number)
+        self.assertLessEqual(
+            {"rocketmq_putTps", "rocketmq_commitLogMaxOffset", "rocketmq_commitLogDiskRatio"}, set(names)
+        )
