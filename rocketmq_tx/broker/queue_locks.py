@@ -59,6 +59,10 @@ class QueueLocks:
             if not leases:
                 del self._groups[group]
 
+    def clear(self) -> None:
+        """All queues are free."""
+        self._groups.clear()
+
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 

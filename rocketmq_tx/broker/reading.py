@@ -62,7 +62,7 @@ class ReadingSide:
         self._consumers = Consumers(self._group_filters.leave)
         self._held = HeldPulls(storage.arrivals)
         self._clients = self._client_requests()
-        self._locks = LockRequests(QueueLocks(), reactor.seconds)
+        self._locks = LockRequests(QueueLocks(), settings.store, reactor.seconds)
         rules = PullRules(
             self._broker, tables.groups.find, tables.topics.get, self._consumers.find, self._property_filters
         )
@@ -148,6 +148,10 @@ class ReadingSide:
     def observers(self) -> list[ConnectionObserver]:
         """Who hears of connections: a client that goes leaves its groups and its held pulls."""
         return [self._clients, self._held]
+
+    def role_changed(self) -> None:
+        """Another broker of the set leads, or this one does."""
+        self._locks.role_changed()
 
     def services(self) -> list[IService]:
         """Periodic work."""

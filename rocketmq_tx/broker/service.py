@@ -108,6 +108,7 @@ class BrokerParts:
             self.timers.role_changed,
             self.transactions.role_changed,
             self.sending.settings_changed,
+            self.reading.role_changed,
         ]
         self.failover = FailoverSide(surroundings, storage, tables, cluster, self.replication, told_of_roles)
         if self.automatic is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.lock_handlers import LockRequests
+from rocketmq_tx.config.values import BrokerRole
 from rocketmq_tx.protocol.bodies import (
     LockBatchRequestBody,
     LockBatchResponseBody,
     MessageQueue,
     UnlockBatchRequestBody,
 )
-from rocketmq_tx.protocol.codes import RequestCode
+from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from tests.memory_broker import MemoryBroker
 
@@ -60,6 +61,19 @@ class OrderlyConsumers(SynchronousTestCase):
     def test_a_restarted_broker_knows_of_no_leases(self) -> None:
         self.lock("one")
         self.broker = self.broker.restarted()
+        self.assertEqual(self.lock("two"), [0, 1])
+
+    def test_a_slave_leases_nothing_and_forgets_what_it_leased_as_master(self) -> None:
+        self.lock("one")
+        store = self.broker.parts.settings.store
+        store.broker_role = BrokerRole.SLAVE
+        self.broker.parts.reading.role_changed()
+        body = LockBatchRequestBody(consumer_group="cg", client_id="one", mq_set=QUEUES)
+        refused = self.broker.ask(Frame.request(RequestCode.LOCK_BATCH_MQ, None, body.to_bytes()))
+        self.assertEqual(refused.code, ResponseCode.SYSTEM_ERROR)
+        self.assertIn("slave", refused.remark or "")
+        store.broker_role = BrokerRole.ASYNC_MASTER
+        self.broker.parts.reading.role_changed()
         self.assertEqual(self.lock("two"), [0, 1])
 
     def test_leases_that_nobody_renews_are_forgotten_by_themselves(self) -> None:
