@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker.kept_table import TableFile
-from rocketmq_tx.errors import BodyError
 from rocketmq_tx.protocol.bodies import DelayOffsetSerializeWrapper
 from rocketmq_tx.runtime.threads import OffReactor
 
@@ -102,7 +101,7 @@ class DelayProgressFile:
 
     def load(self) -> None:
         """Takes what was kept; StoreDamaged when a file exists but neither it nor its copy can be read."""
-        kept = self._file.load(_parse)
+        kept = self._file.load(DelayOffsetSerializeWrapper.from_bytes)
         if kept is not None:
             self._progress.replace(kept)
         self._written_changes = self._progress.changes
@@ -118,11 +117,3 @@ class DelayProgressFile:
 
     def _written(self, changes: int) -> None:
         self._written_changes = changes
-
-
-def _parse(data: bytes) -> DelayOffsetSerializeWrapper:
-    """A file that holds no such table is a ValueError to `JsonFile`, which then takes the `.bak`."""
-    try:
-        return DelayOffsetSerializeWrapper.from_bytes(data)
-    except BodyError as error:
-        raise ValueError(str(error)) from error

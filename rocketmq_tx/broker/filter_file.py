@@ -8,7 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from rocketmq_tx.errors import BodyError, StoreDamaged, StoreError
+from rocketmq_tx.errors import StoreDamaged, StoreError
 from rocketmq_tx.protocol.bodies import ConsumerFilterTable
 from rocketmq_tx.runtime.periodic import Periodic
 
@@ -37,7 +37,7 @@ class FilterFile(Service):
         """A file that cannot be read costs nothing but the wait for the next heartbeats."""
         super().startService()
         try:
-            kept = self._file.load(_parse)
+            kept = self._file.load(ConsumerFilterTable.from_bytes)
         except StoreDamaged as error:
             self.log.warn("consumer filters begin anew: {error}", error=error)
         else:
@@ -71,11 +71,3 @@ class FilterFile(Service):
 
     def _written(self, changes: int) -> None:
         self._written_changes = changes
-
-
-def _parse(data: bytes) -> ConsumerFilterTable:
-    """ValueError for what holds no such table: then the `.bak` is taken."""
-    try:
-        return ConsumerFilterTable.from_bytes(data)
-    except BodyError as error:
-        raise ValueError(str(error)) from error

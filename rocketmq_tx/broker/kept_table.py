@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
 
-from rocketmq_tx.errors import BodyError, StoreError
+from rocketmq_tx.errors import StoreError
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -29,7 +29,7 @@ class TableFile(Protocol):
     """What a table needs of `store.json_file`."""
 
     def load(self, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the file, or of its `.bak` when it raises ValueError; None without both."""
+        """What `parse` makes of the file, or of its `.bak` on ValueError or BodyError; None without both."""
 
     def save(self, data: bytes) -> None:
         """Replaces the file's content as a whole; raises StoreError."""
@@ -56,14 +56,7 @@ class KeptTable:
 
     def load(self, parse: Callable[[bytes], T]) -> T | None:
         """What was kept; a content that is no table makes the `.bak` stand in."""
-
-        def parse_or_value_error(data: bytes) -> T:
-            try:
-                return parse(data)
-            except BodyError as error:
-                raise ValueError(str(error)) from error
-
-        return self._file.load(parse_or_value_error)
+        return self._file.load(parse)
 
     def save(self) -> None:
         """Writes now, or soon when writing has taken too much of the time."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from rocketmq_tx.broker.kept_table import TableFile
 from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import SEPARATOR, ConsumerOffsets
-from rocketmq_tx.errors import BodyError
 from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper, LmqConsumerOffsetSerializeWrapper
 from rocketmq_tx.runtime.threads import OffReactor
@@ -29,7 +28,7 @@ class LightOffsetFile(OffsetFile):
 
     def load(self) -> None:
         """Takes what was kept; raises when a file exists but neither it nor its copy can be read."""
-        kept = self._file.load(_parse)
+        kept = self._file.load(LmqConsumerOffsetSerializeWrapper.from_bytes)
         if kept is None:
             self._usual.load()
             return
@@ -54,10 +53,3 @@ def with_light_groups_apart(snapshot: ConsumerOffsetSerializeWrapper) -> LmqCons
         if rest:
             apart.offset_table[name] = rest
     return apart
-
-
-def _parse(data: bytes) -> LmqConsumerOffsetSerializeWrapper:
-    try:
-        return LmqConsumerOffsetSerializeWrapper.from_bytes(data)
-    except BodyError as error:
-        raise ValueError(str(error)) from error

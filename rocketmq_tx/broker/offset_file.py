@@ -6,7 +6,6 @@ from twisted.internet.defer import Deferred
 
 from rocketmq_tx.broker.kept_table import TableFile
 from rocketmq_tx.broker.offsets import ConsumerOffsets
-from rocketmq_tx.errors import BodyError
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
 from rocketmq_tx.runtime.threads import OffReactor
 
@@ -26,7 +25,7 @@ class OffsetFile:
 
     def load(self) -> None:
         """Takes what was kept; raises when a file exists but neither it nor its copy can be read."""
-        kept = self._file.load(_parse)
+        kept = self._file.load(ConsumerOffsetSerializeWrapper.from_bytes)
         if kept is not None:
             self._offsets.merge(kept)
 
@@ -51,11 +50,3 @@ class OffsetFile:
 
     def _written(self, changes: int) -> None:
         self._written_changes = changes
-
-
-def _parse(data: bytes) -> ConsumerOffsetSerializeWrapper:
-    """A file that holds no offset table is a ValueError to `JsonFile`, which then takes the `.bak`."""
-    try:
-        return ConsumerOffsetSerializeWrapper.from_bytes(data)
-    except BodyError as error:
-        raise ValueError(str(error)) from error

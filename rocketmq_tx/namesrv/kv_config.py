@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from rocketmq_tx.errors import BodyError, StoreError
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.bodies import KVConfigSerializeWrapper
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class KVConfig:
 
     def load(self) -> int:
         """Reads the file; returns how many namespaces it held. StoreDamaged when it cannot be read."""
-        kept = self._file.load(_parse)
+        kept = self._file.load(KVConfigSerializeWrapper.from_bytes)
         self._table = {} if kept is None else kept.config_table
         return len(self._table)
 
@@ -62,10 +62,3 @@ class KVConfig:
         except StoreError as error:
             raise StoreError(f"nothing was changed, the key-value file cannot be written: {error}") from error
         self._table = table
-
-
-def _parse(data: bytes) -> KVConfigSerializeWrapper:
-    try:
-        return KVConfigSerializeWrapper.from_bytes(data)
-    except BodyError as error:
-        raise ValueError(str(error)) from error

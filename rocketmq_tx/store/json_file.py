@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.errors import BodyError, StoreDamaged, StoreError
 from rocketmq_tx.store.disk import Disk
 
 T = TypeVar("T")
@@ -24,10 +24,10 @@ class JsonFile:
         self._notice = notice
 
     def load(self, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the file; of its `.bak` when `parse` raises ValueError or the file is empty.
+        """What `parse` makes of the file, or of its `.bak`; None when there is neither.
 
-        None when there is neither. StoreDamaged when one exists and none can be read, because starting
-        with an empty table would lose what the file held.
+        The `.bak` counts when the file is empty, or `parse` raises ValueError or BodyError. StoreDamaged when
+        one exists and none can be read, because starting with an empty table would lose what the file held.
         """
         problems, is_damaged = [], False
         for path in (self._path, f"{self._path}.bak"):
@@ -38,9 +38,9 @@ class JsonFile:
                 if not content.strip():
                     raise ValueError("it is empty")
                 table = parse(content)
-            except (ValueError, StoreError) as error:
+            except (ValueError, BodyError, StoreError) as error:
                 problems.append(f"{path}: {error}")
-                is_damaged = is_damaged or isinstance(error, ValueError)
+                is_damaged = is_damaged or not isinstance(error, StoreError)
                 continue
             if problems:
                 self._notice(f"{path} stands in for a file that cannot be read: {'; '.join(problems)}")

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.offset_file import OffsetFile
 from rocketmq_tx.broker.offsets import NO_OFFSET, ConsumerOffsets
-from rocketmq_tx.errors import StoreError
+from rocketmq_tx.errors import BodyError, StoreError
 from rocketmq_tx.protocol.bodies import ConsumerOffsetSerializeWrapper
 from tests.unit.broker_parts import MemoryFile
 
@@ -140,7 +140,7 @@ class Keeping(SynchronousTestCase):
     def test_a_file_that_holds_no_table_is_no_empty_table(self) -> None:
         for content in (b"garbage", b'{"offsetTable":{"t@g":[1,2]}}', b"[]"):
             keeper = OffsetFile(self.offsets, MemoryFile(content), at_once)
-            self.assertRaises(ValueError, keeper.load)
+            self.assertRaises(BodyError, keeper.load)
 
     def test_a_commit_during_a_write_is_written_by_the_next_one(self) -> None:
         waiting: list[tuple[Deferred[Any], Callable[[], object]]] = []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreDamaged, StoreError
+from rocketmq_tx.protocol.bodies import KVTable
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.json_file import JsonFile
 from tests.memory_disk import Killed, MemoryDisk
@@ -56,6 +57,16 @@ class JsonFileTests(SynchronousTestCase):
         self.assertIn(".bak stands in", self.notices[0])
         self.disk.remove(PATH)
         self.assertEqual(self.load(), [1])
+
+    def test_the_bak_stands_in_for_what_is_no_body_of_its_kind(self) -> None:
+        self.file.save(KVTable(table={"kept": "1"}).to_bytes())
+        self.file.save(b"[]")
+        kept = self.file.load(KVTable.from_bytes)
+        assert kept is not None
+        self.assertEqual(kept.table, {"kept": "1"})
+        self.disk.put(PATH + ".bak", b"{}}")
+        error = self.assertRaises(StoreDamaged, self.file.load, KVTable.from_bytes)
+        self.assertIn("remove both files", str(error))
 
     def test_a_file_that_cannot_be_read_is_never_an_empty_table(self) -> None:
         self.disk.put(PATH, b"[")
