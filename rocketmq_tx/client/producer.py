@@ -24,7 +24,6 @@ from rocketmq_tx.client.session import Environment, Session
 from rocketmq_tx.errors import (
     CallRefused,
     ConnectFailed,
-    OperatorError,
     RemotingError,
     RequestTimeout,
     RouteUnknown,
@@ -33,7 +32,7 @@ from rocketmq_tx.protocol.bodies import ConsumerData, MessageQueue, ProducerData
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import SendMessageRequestHeaderV2, SendMessageResponseHeader
-from rocketmq_tx.protocol.names import AUTO_CREATE_TOPIC, group_problem
+from rocketmq_tx.protocol.names import AUTO_CREATE_TOPIC
 
 _STATUS_OF_CODE = {int(status.value): status for status in SendStatus}
 
@@ -81,9 +80,6 @@ class Producer(Service):
         handlers: tuple[object, ...] = (),
     ) -> None:
         """`handlers` serve what brokers ask of a producer."""
-        problem = group_problem(group)
-        if problem is not None:
-            raise OperatorError(problem)
         self.group = group
         self._settings = settings or ProducerSettings()
         self._reactor = reactor

@@ -28,7 +28,7 @@ from rocketmq_tx.client.queue_queries import QueueQueries
 from rocketmq_tx.client.rebalancing import Shares
 from rocketmq_tx.client.send_back import SendBack
 from rocketmq_tx.client.session import Environment, Session
-from rocketmq_tx.errors import BodyError, OperatorError, RemotingError
+from rocketmq_tx.errors import BodyError, RemotingError
 from rocketmq_tx.protocol.bodies import (
     EXPRESSION_TAG,
     ConsumeFromWhere,
@@ -42,7 +42,7 @@ from rocketmq_tx.protocol.bodies import (
 from rocketmq_tx.protocol.codes import RequestCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import NotifyConsumerIdsChangedRequestHeader
-from rocketmq_tx.protocol.names import group_problem, retry_topic
+from rocketmq_tx.protocol.names import retry_topic
 from rocketmq_tx.protocol.subscription import SUBSCRIBE_ALL, build_subscription
 from rocketmq_tx.remoting.peer import Peer
 from rocketmq_tx.remoting.registry import serves
@@ -91,9 +91,6 @@ class PushConsumer(Service):
         settings: ConsumerSettings | None = None,
         environment: Environment | None = None,
     ) -> None:
-        problem = group_problem(group)
-        if problem is not None:
-            raise OperatorError(problem)
         settings = settings or ConsumerSettings()
         self.group = group
         self._settings = settings

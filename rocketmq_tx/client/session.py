@@ -14,9 +14,10 @@ from rocketmq_tx.client.membership import INTERVAL_S as HEARTBEAT_INTERVAL_S
 from rocketmq_tx.client.membership import Membership
 from rocketmq_tx.client.name_servers import NameServers
 from rocketmq_tx.client.routes import Routes
-from rocketmq_tx.errors import BodyError, RemotingError
+from rocketmq_tx.errors import BodyError, OperatorError, RemotingError
 from rocketmq_tx.protocol.bodies import ConsumerData, HeartbeatData, ProducerData
 from rocketmq_tx.protocol.headers import UnregisterClientRequestHeader
+from rocketmq_tx.protocol.names import group_problem
 from rocketmq_tx.remoting.caller import RemotingClient
 from rocketmq_tx.remoting.registry import Registry
 from rocketmq_tx.runtime.clocks import WallClock, wall_ms
@@ -45,7 +46,11 @@ class Environment:
 
 
 class Session(Service):
-    """The network side of one client. `routes_refreshed` is called after each look at the NameServers."""
+    """The network side of one client, for the one group that it names.
+
+    `describe` says at each heartbeat what the group produces and consumes; `routes_refreshed` is called after
+    each look at the NameServers. OperatorError for a group that cannot be one.
+    """
 
     _log = Logger()
 
@@ -62,6 +67,9 @@ class Session(Service):
         routes_refreshed: Callable[[], object] = lambda: None,
         environment: Environment | None = None,
     ) -> None:
+        problem = group_problem(producer_group if consumer_group is None else consumer_group)
+        if problem is not None:
+            raise OperatorError(problem)
         environment = environment or Environment()
         self.identity = environment.make_identity()
         self.now_ms = environment.now_ms
