@@ -24,6 +24,8 @@ from rocketmq_tx.store.early_checkpoints import LOOK_S, EarlyCheckpoints
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from rocketmq_tx.store.consume_queue import ConsumeQueue
+
 _Work = Callable[[], Coroutine[Any, Any, None]]
 
 INDEX_BITE_S = 0.002
@@ -171,24 +173,20 @@ class DerivedTending:
     # -- queue entries and checkpoints -----------------------------------------------------------------------
 
     async def _write_due_queues(self) -> None:
-        """As `_write_queues`, for those that are worth it."""
-        due = self._derived.queues_due()
-        for start in range(0, len(due), QUEUES_A_TURN):
-            if start:
-                await deferLater(self._reactor, 0)
-            self._derived.write_queues(due[start : start + QUEUES_A_TURN])
+        """Those that are worth it."""
+        await self._write_queues(self._derived.queues_due())
 
     async def _checkpoint_early(self) -> None:
         """Before its time, when much has come or a load has ended."""
         if self._early_checkpoints.is_due(self._derived.unclaimed_bytes, self._reactor.seconds()):
             await self._checkpoint()
 
-    async def _write_queues(self) -> None:
+    async def _write_queues(self, queues: list[ConsumeQueue]) -> None:
         """A few queues a turn: there may be tens of thousands, and others wait for the reactor, too."""
-        left = self._derived.write_some_queues(QUEUES_A_TURN)
-        for _ in range(0, left, QUEUES_A_TURN):
-            await deferLater(self._reactor, 0)
-            self._derived.write_some_queues(QUEUES_A_TURN)
+        for start in range(0, len(queues), QUEUES_A_TURN):
+            if start:
+                await deferLater(self._reactor, 0)
+            self._derived.write_queues(queues[start : start + QUEUES_A_TURN])
 
     async def _checkpoint(self) -> None:
         if self._checkpointing:
@@ -197,15 +195,21 @@ class DerivedTending:
         now_s, early = self._reactor.seconds, self._early_checkpoints
         began_s = now_s()
         try:
-            await self._write_queues()
             try:
                 await self.index_ready(None)
             except IndexNotReady:
                 return  # the store closes
-            job = self._derived.begin_checkpoint(self._now_ms())
+            claimed = self._derived.claim_checkpoint(self._now_ms())
+            waiting = self._derived.queues_waiting()
+            try:
+                await self._write_queues(waiting)
+            except BaseException:
+                self._derived.give_up_claimed(claimed)
+                raise
+            job = self._derived.begin_claimed(claimed)
             await self._thread.run(job.run)
             self._derived.finish_checkpoint(job)
-            early.made(began_s, now_s())
+            early.made(began_s, now_s(), len(waiting))
         except BaseException:
             early.failed(now_s())
             raise

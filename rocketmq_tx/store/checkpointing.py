@@ -1,6 +1,12 @@
-"""Making a checkpoint: sync the log, then queues and index, and only then write what may be claimed."""
+"""Making a checkpoint: sync the log, then queues and index, and only then write what may be claimed.
+
+What it claims is of one moment. Writing the entries that wait then takes many turns of the reactor where
+there are thousands of queues, and more messages come meanwhile: those are for the next one.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.checkpoint import (
@@ -25,6 +31,16 @@ NO_INDEX = -1
 """Claimed as the newest index file by a process that keeps no index: then none counts as complete."""
 
 
+class Claimed(NamedTuple):
+    """What a checkpoint will say, of the moment at which it was taken, and what has to be synced for it."""
+
+    times: StoreTimes
+    claim: Claim
+    snapshots: list[IndexSnapshot]
+    marked: list[tuple[int, str]]
+    condemned: list[str]
+
+
 class CheckpointJob:
     """Takes values, waits for the device, keeps its error; `run` touches no state of the store."""
 
@@ -34,21 +50,13 @@ class CheckpointJob:
         path: str,
         flush: FlushJob,
         queue_paths: dict[str, bool],
-        snapshots: list[IndexSnapshot],
-        times: StoreTimes,
-        claim: Claim,
-        marked: list[tuple[int, str]],
-        condemned: list[str],
+        claimed: Claimed,
     ) -> None:
         self._disk = disk
         self._path = path
-        self.times = times
-        self._claim = claim
-        self._marked = marked
         self.flush = flush
         self.queue_paths = queue_paths
-        self.snapshots = snapshots
-        self.condemned = condemned
+        self.claimed = claimed
         self.error: StoreError | None = None
 
     def run(self) -> None:
@@ -71,18 +79,19 @@ class CheckpointJob:
                 self._disk.open(path).sync()
                 if is_new:
                     directories.update(_parents(path, 3))
-        for snapshot in self.snapshots:
+        for snapshot in self.claimed.snapshots:
             snapshot.run()
             directories.update(_parents(snapshot.path, 1))
         for directory in sorted(directories):
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
-        claim = self._claim._replace(marks=tuple(read_marks(self._disk, self._marked)))
-        write_checkpoint(self._disk, self._path, self.times, claim)
+        times, claim, _, marked, condemned = self.claimed
+        claim = claim._replace(marks=tuple(read_marks(self._disk, marked)))
+        write_checkpoint(self._disk, self._path, times, claim)
         # Only now, that it is known on the device that they do not count any more.
-        for path in self.condemned:
+        for path in condemned:
             self._disk.remove(path)
-        for directory in sorted({path.rpartition("/")[0] for path in self.condemned}):
+        for directory in sorted({path.rpartition("/")[0] for path in condemned}):
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
 
@@ -112,12 +121,12 @@ class Checkpointer:
         self._index = index
         self._flusher = flusher
         self._times = StoreTimes()
-        self._running: CheckpointJob | None = None
+        self._claimed: Claimed | None = None
 
     @property
     def is_running(self) -> bool:
-        """Whether a job has been begun and not been taken back."""
-        return self._running is not None
+        """Whether one was claimed, and neither given up nor taken back."""
+        return self._claimed is not None
 
     def read(self) -> Checkpoint:
         """What the file says; later checkpoints never claim less time than it does."""
@@ -136,12 +145,12 @@ class Checkpointer:
         write_times(self._disk, self._path, times)
         self._times = times
 
-    def begin(self, dispatched_to: int, with_index: bool) -> CheckpointJob:
-        """A job that claims what is in the files now: nothing may be waiting in memory.
+    def claim(self, dispatched_to: int, with_index: bool) -> Claimed:
+        """What queues and index know of now. Keys are in their files; entries of queues may wait in memory.
 
         StoreError while another one is under way, which could write older slots over newer ones.
         """
-        if self._running is not None:
+        if self._claimed is not None:
             raise StoreError("the checkpoint before has not ended")
         log, index, before = self._log, self._index, self._times
         queue_count, entry_count = self._queues.totals()
@@ -163,29 +172,31 @@ class Checkpointer:
             (newest.name if newest else 0) if with_index else NO_INDEX,
             index.entry_count,
         )
-        self._running = CheckpointJob(
-            self._disk,
-            self._path,
-            self._flusher.begin_again(),
-            self._queues.take_unsynced(),
-            index.snapshots(),
-            times,
-            claim,
-            marked_files(log.segments, dispatched_to),
-            [*self._queues.condemned, *index.condemned],
-        )
-        return self._running
+        marked = marked_files(log.segments, dispatched_to)
+        condemned = [*self._queues.condemned, *index.condemned]
+        self._claimed = Claimed(times, claim, index.snapshots(), marked, condemned)
+        return self._claimed
+
+    def give_up(self, claimed: Claimed) -> None:
+        """Entries that it claims could not be written."""
+        self._claimed = None
+        self._index.take_back(claimed.snapshots)
+
+    def begin(self, claimed: Claimed) -> CheckpointJob:
+        """The job, when all entries that are claimed are in their files; newer ones may be, too."""
+        flush, queue_paths = self._flusher.begin_again(), self._queues.take_unsynced()
+        return CheckpointJob(self._disk, self._path, flush, queue_paths, claimed)
 
     def finish(self, job: CheckpointJob) -> None:
         """StoreError when the job failed; what it was to sync stays due."""
-        self._running = None
+        self._claimed = None
         if job.error is not None:
             self._queues.give_back_unsynced(job.queue_paths)
-            self._index.take_back(job.snapshots)
+            self._index.take_back(job.claimed.snapshots)
         else:
             self._index.snapshots_written()
-            self._times = job.times
-            self._forget_condemned(job.condemned)
+            self._times = job.claimed.times
+            self._forget_condemned(job.claimed.condemned)
         self._flusher.finish(job.flush)
         if job.error is not None:
             raise job.error

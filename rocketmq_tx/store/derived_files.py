@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError
-from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
+from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob, Claimed
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pending_keys import PendingKeys
@@ -72,6 +72,10 @@ class DerivedFiles:
         """For `write_queues`, some at a time: the queues whose waiting entries are worth a write."""
         return self._queues.due(self._config.flush_consume_queue_least_pages * _PAGE_BYTES)
 
+    def queues_waiting(self) -> list[ConsumeQueue]:
+        """For `write_queues`, some at a time: all that have entries in memory."""
+        return list(self._queues.dirty)
+
     def write_queues(self, queues: Iterable[ConsumeQueue]) -> None:
         """Writes the waiting entries of these."""
         self._queues.write(queues)
@@ -117,15 +121,29 @@ class DerivedFiles:
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
-    def begin_checkpoint(self, now_ms: int) -> CheckpointJob:
-        """Writes what waits in memory; call the job's `run` in a thread, then hand it to `finish_checkpoint`.
+    def claim_checkpoint(self, now_ms: int) -> Claimed:
+        """Writes the keys that wait; what is in queues and index now is what the checkpoint will claim.
 
+        Then write all `queues_waiting`, in turns of your own, and `begin_claimed`, or else `give_up_claimed`.
         One at a time. StoreError when something cannot be written.
         """
-        self.write_all(now_ms)
-        job = self._checkpointer.begin(self.dispatched_to, self._config.message_index_enable)
+        self.write_index(now_ms)
+        claimed = self._checkpointer.claim(self.dispatched_to, self._config.message_index_enable)
         self._claiming = self.dispatched_to
-        return job
+        return claimed
+
+    def begin_claimed(self, claimed: Claimed) -> CheckpointJob:
+        """Call the job's `run` in a thread, then hand it to `finish_checkpoint`."""
+        return self._checkpointer.begin(claimed)
+
+    def give_up_claimed(self, claimed: Claimed) -> None:
+        """Entries of queues could not be written."""
+        self._checkpointer.give_up(claimed)
+
+    def begin_checkpoint(self, now_ms: int) -> CheckpointJob:
+        """The three together: writes whatever waits in memory at once."""
+        self._queues.write_dirty()
+        return self.begin_claimed(self.claim_checkpoint(now_ms))
 
     def finish_checkpoint(self, job: CheckpointJob) -> None:
         """Takes back a job that has run. StoreError when it failed; what it was to sync stays due."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.store.early_checkpoints import AFTER_FAILURE_S, LITTLE_BYTES, MUCH_BYTES, EarlyCheckpoints
+from rocketmq_tx.store.early_checkpoints import (
+    AFTER_FAILURE_S,
+    LITTLE_BYTES,
+    MUCH_BYTES,
+    PAUSE_TIMES,
+    QUEUES_A_SECOND,
+    EarlyCheckpoints,
+)
 
 
 class EarlyOnes(SynchronousTestCase):
@@ -29,6 +36,18 @@ class EarlyOnes(SynchronousTestCase):
         self.early.made(10.0, 10.5)
         self.assertFalse(self.early.is_due(MUCH_BYTES, 12.4))
         self.assertTrue(self.early.is_due(MUCH_BYTES, 12.5))
+
+    def test_where_many_queues_were_written_the_next_one_comes_so_late_that_writing_them_is_a_small_part(
+        self,
+    ) -> None:
+        for queues, pause_s in (
+            (4000, 4000 / QUEUES_A_SECOND),
+            (100, 0.5 * PAUSE_TIMES),
+            (0, 0.5 * PAUSE_TIMES),
+        ):
+            self.early.made(10.0, 10.5, queues)
+            self.assertFalse(self.early.is_due(MUCH_BYTES, 10.4 + pause_s), queues)
+            self.assertTrue(self.early.is_due(MUCH_BYTES, 10.5 + pause_s), queues)
 
     def test_one_that_failed_is_not_tried_again_at_once(self) -> None:
         self.early.failed(5.0)

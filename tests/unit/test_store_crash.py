@@ -58,18 +58,9 @@ class Workload:
             self.flushed_to = store.flushed_to
 
     def step(self, store: MessageStore) -> None:
-        action = self.choice.randrange(10)
+        action = self.choice.randrange(11)
         if action < 6:
-            batch = [self.make() for _ in range(self.choice.randint(1, 6))]
-            whole = self.choice.random() < 0.3
-            placed = store.append_all(batch, NOW + self.count, whole)
-            for sent, place in zip(batch, placed, strict=True):
-                self.acknowledged[place.commit_log_offset] = (
-                    sent.topic,
-                    sent.queue_id,
-                    place.queue_offset,
-                    sent.body,
-                )
+            self.append(store)
         elif action == 6:
             job = store.begin_flush()
             if job is not None:
@@ -79,8 +70,36 @@ class Workload:
             store.derived.write_all(NOW)
         elif action == 8:
             store.derived.write_index(NOW)
-        else:
+        elif action == 9:
             store.derived.save_checkpoint(NOW + self.count)
+        else:
+            self.checkpoint_in_turns(store)
+
+    def append(self, store: MessageStore) -> None:
+        batch = [self.make() for _ in range(self.choice.randint(1, 6))]
+        whole = self.choice.random() < 0.3
+        placed = store.append_all(batch, NOW + self.count, whole)
+        for sent, place in zip(batch, placed, strict=True):
+            self.acknowledged[place.commit_log_offset] = (
+                sent.topic,
+                sent.queue_id,
+                place.queue_offset,
+                sent.body,
+            )
+
+    def checkpoint_in_turns(self, store: MessageStore) -> None:
+        """A queue a turn, and messages in between, of which some are written with those that are claimed."""
+        claimed = store.derived.claim_checkpoint(NOW + self.count)
+        for queue in store.derived.queues_waiting():
+            self.append(store)
+            store.derived.write_queues([queue])
+        self.append(store)
+        if self.choice.random() < 0.5:
+            store.derived.write_index(NOW)
+        job = store.derived.begin_claimed(claimed)
+        self.append(store)
+        job.run()
+        store.derived.finish_checkpoint(job)
 
     def make(self) -> NewMessage:
         self.count += 1

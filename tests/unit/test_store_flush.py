@@ -14,9 +14,10 @@ from rocketmq_tx.store import queue_table
 from rocketmq_tx.store.checkpoint import read_checkpoint
 from rocketmq_tx.store.disk_use import disk_use
 from rocketmq_tx.store.flush import PAGE_BYTES, FlushJob, is_flush_due
+from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.segments import OPEN_FILES_MAX
 from tests.memory_disk import MemoryDisk
-from tests.store_cases import NOW, SEGMENT, message, open_store
+from tests.store_cases import NOW, SEGMENT, STORE_HOST, message, open_store, small_config
 
 LOG = "/store/commitlog/"
 
@@ -309,6 +310,45 @@ class FlushTests(SynchronousTestCase):
         self.send(2)
         self.store.derived.finish_checkpoint(job)
         self.assertEqual(self.store.derived.unclaimed_bytes, self.store.written_to - between)
+
+    def test_a_checkpoint_claims_what_there_was_before_its_queues_were_written(self) -> None:
+        """Writing them takes many turns where they are thousands, and messages come in each."""
+        for number in range(3):
+            self.store.append_all([message(f"T{number}")], NOW)
+        claimed, claimed_to = self.store.derived.claim_checkpoint(NOW), self.store.written_to
+        self.assertRaises(StoreError, self.store.derived.claim_checkpoint, NOW)
+        for queue in self.store.derived.queues_waiting():
+            self.store.append_all([message(f"T{number}", unique=f"U{number}") for number in range(4)], NOW)
+            self.store.derived.write_queues([queue])
+        self.store.derived.write_index(NOW)
+        job = self.store.derived.begin_claimed(claimed)
+        self.assertEqual([queue.topic for queue in self.store.derived.queues_waiting()], ["T3", "T0", "T1"])
+        job.run()
+        self.store.derived.finish_checkpoint(job)
+        claim = read_checkpoint(self.disk, "/store/checkpoint").claim
+        assert claim is not None
+        self.assertEqual((claim.dispatched_to, claim.queue_count, claim.entry_count), (claimed_to, 3, 3))
+        self.assertEqual(self.store.derived.unclaimed_bytes, self.store.written_to - claimed_to)
+        again = MessageStore(small_config("/store"), self.disk.after_kill(), STORE_HOST)
+        report = again.open(NOW)
+        self.assertEqual((report.records_walked, report.rebuilt, report.warnings), (12, False, []))
+        self.assertEqual([again.queue_offsets(f"T{n}", 0) for n in range(4)], [(0, 4)] * 3 + [(0, 3)])
+        self.assertEqual(len(again.query_by_key("T2", "U2", 9, 0, NOW).offsets), 3)
+
+    def test_a_checkpoint_whose_queues_cannot_be_written_is_given_up_and_made_up_for_by_the_next(
+        self,
+    ) -> None:
+        self.send(5)
+        claimed = self.store.derived.claim_checkpoint(NOW)
+        self.disk.fail("create", "consumequeue", errno.ENOSPC)
+        waiting = self.store.derived.queues_waiting()
+        self.assertRaises(StoreUnavailable, self.store.derived.write_queues, waiting)
+        self.store.derived.give_up_claimed(claimed)
+        self.disk.heal()
+        self.store.derived.save_checkpoint(NOW)
+        again = MessageStore(small_config("/store"), self.disk.after_kill(), STORE_HOST)
+        self.assertEqual(again.open(NOW).records_walked, 0)
+        self.assertEqual(again.query_by_key("TopicTest", "U", 9, 0, NOW).offsets[:1], [0])
 
     def test_queues_that_cannot_be_written_are_written_later(self) -> None:
         self.send(3)

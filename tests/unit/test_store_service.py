@@ -98,11 +98,21 @@ class TendedStore(FakeStore):
     def write_queues(self, queues: list[int]) -> None:
         self.done.append("queues")
 
+    def queues_waiting(self) -> list[int]:
+        return self.queues_due()
+
     def write_some_queues(self, most: int) -> int:
         self.done.append("queues")
         return 25 if self.many_queues else 0
 
-    def begin_checkpoint(self, now_ms: int) -> Any:
+    def claim_checkpoint(self, now_ms: int) -> Any:
+        self.done.append("claim")
+        return self
+
+    def give_up_claimed(self, claimed: Any) -> None:
+        self.done.append("give up")
+
+    def begin_claimed(self, claimed: Any) -> Any:
         self.done.append("begin checkpoint")
         return self
 
@@ -314,6 +324,24 @@ class Tending(SynchronousTestCase):
             self.store.derived.unclaimed_bytes = unclaimed_bytes
             self.clock.advance(1)
             self.assertEqual(self.store.done.count("begin checkpoint"), checkpoints)
+        self.stop()
+
+    def test_a_checkpoint_claims_before_it_writes_a_few_queues_a_turn(self) -> None:
+        self.store.many_queues = True
+        self.store.derived.unclaimed_bytes = MUCH_BYTES
+        self.clock.advance(0.25)
+        self.assertEqual(self.store.done[-6:], ["claim", *["queues"] * 4, "begin checkpoint"])
+        self.checkpoint_thread.finish()
+        self.assertEqual(self.store.done[-1], "finish checkpoint")
+        self.store.many_queues = False
+        self.stop()
+
+    def test_a_checkpoint_whose_queues_cannot_be_written_is_given_up(self) -> None:
+        self.store.derived.unclaimed_bytes = MUCH_BYTES
+        with mock.patch.object(self.store, "write_queues", side_effect=StoreError("no room")):
+            self.clock.advance(0.25)
+        self.assertEqual(self.store.done[-2:], ["claim", "give up"])
+        self.assertEqual(len(self.flushLoggedErrors(StoreError)), 1)
         self.stop()
 
     def test_sentences_that_differ_in_figures_are_said_once_a_minute(self) -> None:
