@@ -12,6 +12,7 @@ from rocketmq_tx.runtime.arrivals import Arrivals
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.runtime.watermark import Watermark
 from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.segments import open_files_max
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.automatic_side import AutomaticSide
@@ -24,10 +25,16 @@ class StorageSide:
     def __init__(self, surroundings: Surroundings, store_host: bytes) -> None:
         settings, reactor, now_ms = surroundings.settings, surroundings.reactor, surroundings.now_ms
         config, thread = settings.store, surroundings.thread
-        memory_bytes = settings.facts.physical_memory_bytes
+        facts = settings.facts
         self.store_host = store_host
         self.store = MessageStore(
-            config, surroundings.disk, store_host, memory_bytes, self.notice, reactor.seconds
+            config,
+            surroundings.disk,
+            store_host,
+            facts.physical_memory_bytes,
+            self.notice,
+            reactor.seconds,
+            open_files_max(facts.descriptors),
         )
         flush_threads = [thread(reactor, f"flush-{number}") for number in (1, 2)]
         self.flushes = GroupCommit(self.store, Watermark(reactor), flush_threads, reactor)

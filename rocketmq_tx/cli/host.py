@@ -25,6 +25,7 @@ def collect_host_facts() -> HostFacts:
         home=str(home_folder()),
         cpu_count=os.cpu_count() or 1,
         physical_memory_bytes=_physical_memory_bytes(),
+        descriptors=_descriptors(),
     )
 
 
@@ -97,3 +98,12 @@ def _physical_memory_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not told on this platform
         return HostFacts().physical_memory_bytes
+
+
+def _descriptors() -> int:
+    try:
+        import resource  # noqa: PLC0415  (not on every platform)
+    except ImportError:
+        return HostFacts().descriptors
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit

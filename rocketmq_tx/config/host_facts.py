@@ -17,6 +17,8 @@ class HostFacts:
     home: str = "."
     cpu_count: int = 2
     physical_memory_bytes: int = 8 << 30
+    #: Files and connections that this process may have open.
+    descriptors: int = 1024
 
 
 def choose_local_address(addresses: Sequence[str]) -> str:

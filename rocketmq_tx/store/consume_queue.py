@@ -234,14 +234,15 @@ class ConsumeQueue:
         StoreError keeps in memory what could not be written.
         """
         paths = {}
-        while self.tail:
+        files, tail = self._files, self.tail
+        while tail:  # once but where a file ends
             at = self.tail_from * QUEUE_ENTRY_BYTES
-            part = self.tail[: self._files.end_of(at) - at]
-            is_new = not self._files.has(at)
-            self._files.write(part, at)
-            paths[self._files.path(self._files.start_of(at))] = is_new
-            del self.tail[: len(part)]
-            self.tail_from += len(part) // QUEUE_ENTRY_BYTES
+            written = min(len(tail), files.end_of(at) - at)
+            is_new = not files.has(at)
+            path = files.write(tail if written == len(tail) else tail[:written], at)
+            paths[path] = is_new
+            del tail[:written]
+            self.tail_from += written // QUEUE_ENTRY_BYTES
         return paths
 
     def expired_files(self, log_min_offset: int) -> int:
@@ -268,7 +269,8 @@ class ConsumeQueue:
     @property
     def entry_count(self) -> int:
         """Entries from its first file's first place on, fillers included."""
-        return self.max_offset - self.file_starts()[0]
+        starts = self._files.starts
+        return self.max_offset - (starts[0] // QUEUE_ENTRY_BYTES if starts else self.tail_from)
 
     @property
     def file_entries(self) -> int:

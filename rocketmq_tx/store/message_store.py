@@ -35,7 +35,7 @@ from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Damage, RecoveryReport
-from rocketmq_tx.store.segments import OpenFiles
+from rocketmq_tx.store.segments import OPEN_FILES_MAX, OpenFiles
 from rocketmq_tx.store.store_directory import StoreDirectory
 from rocketmq_tx.store.stored_messages import StoredMessages
 from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
@@ -62,7 +62,8 @@ class MessageStore(StoredMessages):
 
     `store_host` is the packed address and port (8 or 20 bytes) that records carry; `memory_bytes` is the
     machine's memory, which tells hot data from cold; `notice` gets a sentence for whatever an operator
-    should know, and how far opening is when it takes long by `seconds`, a clock that never goes back.
+    should know, and how far opening is when it takes long by `seconds`, a clock that never goes back. So many
+    `open_files` are kept open at most.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class MessageStore(StoredMessages):
         memory_bytes: int = DEFAULT_MEMORY_BYTES,
         notice: Callable[[str], None] = _ignore,
         seconds: Callable[[], float] = _no_clock,
+        open_files: int = OPEN_FILES_MAX,
     ) -> None:
         root = config.store_path_root_dir
-        files = OpenFiles(disk)
+        files = OpenFiles(disk, open_files)
         log = _commit_log(config, files)
         queues = QueueTable(files, f"{root}/consumequeue", config.consume_queue_file_bytes)
         pending_keys = PendingKeys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import random
+import sys
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +19,7 @@ from rocketmq_tx.store.message_store import MessageStore
 from rocketmq_tx.store.plain_records import PlainRecords
 from rocketmq_tx.store.recovery import RecoveryReport
 from rocketmq_tx.store.repair import plan_repair
-from rocketmq_tx.store.segments import OpenFiles, SegmentFiles
+from rocketmq_tx.store.segments import OpenFiles, SegmentFiles, open_files_max
 from rocketmq_tx.store.store_files import IndexSize, StoreFiles
 from rocketmq_tx.store.verify import verify
 from tests import memory_disk
@@ -634,6 +635,10 @@ class SegmentTests(SynchronousTestCase):
         self.assertEqual(self.segments.read(0, 1), b"0")
         self.files.forget_all()
         self.assertEqual(len(self.files), 0)
+
+    def test_a_quarter_of_the_descriptors_is_for_files(self) -> None:
+        for descriptors, files in ((1024, 400), (20_000, 5000), (sys.maxsize, 8192)):
+            self.assertEqual(open_files_max(descriptors), files)
 
     def test_what_is_not_there_is_not_read_and_gaps_are_not_made(self) -> None:
         self.assertFalse(self.segments.has(0))
