@@ -183,9 +183,16 @@ class Checkpointer:
         self._index.take_back(claimed.snapshots)
 
     def begin(self, claimed: Claimed) -> CheckpointJob:
-        """The job, when all entries that are claimed are in their files; newer ones may be, too."""
-        flush, queue_paths = self._flusher.begin_again(), self._queues.take_unsynced()
-        return CheckpointJob(self._disk, self._path, flush, queue_paths, claimed)
+        """The job, when all entries that are claimed are in their files; newer ones may be, too.
+
+        On StoreError (the log cannot be opened once more) it is given up.
+        """
+        try:
+            flush = self._flusher.begin_again()
+        except BaseException:
+            self.give_up(claimed)
+            raise
+        return CheckpointJob(self._disk, self._path, flush, self._queues.take_unsynced(), claimed)
 
     def finish(self, job: CheckpointJob) -> None:
         """StoreError when the job failed; what it was to sync stays due."""

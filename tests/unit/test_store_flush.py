@@ -350,6 +350,21 @@ class FlushTests(SynchronousTestCase):
         self.assertEqual(again.open(NOW).records_walked, 0)
         self.assertEqual(again.query_by_key("TopicTest", "U", 9, 0, NOW).offsets[:1], [0])
 
+    def test_a_checkpoint_that_cannot_begin_is_made_up_for_by_the_next(self) -> None:
+        jobs = []
+        for _ in range(4):  # so many overlap that the next one has to open the log once more
+            self.send()
+            jobs.append(self.store.begin_flush())
+        self.disk.fail("open", LOG, errno.EMFILE)
+        self.assertRaises(StoreError, self.store.derived.save_checkpoint, NOW)
+        self.disk.heal()
+        for job in jobs:
+            assert job is not None
+            job.run()
+            self.store.finish_flush(job)
+        self.store.derived.save_checkpoint(NOW)
+        self.assertEqual(self.store.derived.unclaimed_bytes, 0)
+
     def test_queues_that_cannot_be_written_are_written_later(self) -> None:
         self.send(3)
         self.disk.fail("create", "consumequeue", errno.ENOSPC)
