@@ -188,9 +188,9 @@ class ReplicationSide:
         self._follower.master_is(address, ha_address)
         self._sync.master_is(address)
 
-    def _append(self, chunk: Chunk) -> None:
+    def _append(self, chunk: Chunk, was_written: Callable[[], object]) -> None:
         """Bytes of the master: stored, and shown to consumers who wait here."""
-        arrived = self._store.append_raw(chunk.data, chunk.offset, self._now_ms())
+        arrived = self._store.append_raw(chunk.data, chunk.offset, self._now_ms(), was_written)
         self._appended()
         self._deletions.log_grew()
         for topic, queue_id in arrived:

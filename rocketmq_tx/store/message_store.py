@@ -252,17 +252,20 @@ class MessageStore(StoredMessages):
         left = f"{use.ratio:.0%} full, {use.usable_bytes} of {use.total_bytes} bytes are left"
         return f"the disk of {use.path} is {left}"
 
-    def append_raw(self, data: bytes, start: int, now_ms: int) -> Arrived:
+    def append_raw(
+        self, data: bytes, start: int, now_ms: int, was_written: Callable[[], object] = lambda: None
+    ) -> Arrived:
         """Appends bytes of a master's log from `start` on, where the last call ended; all of one segment.
 
         Whole records are written and entered into queues and index; a record's last part may come with the
-        next call. Returns the queues that got messages. StoreError when the bytes do not fit here.
+        next call. `was_written` may be called between the two, when `written_to` is as it will be. Returns
+        the queues that got messages. StoreError when the bytes do not fit here.
         """
         if self._refusals:
             raise StoreUnavailable("; ".join(self._refusals.values()))
         self._raw.dispatched_to = self.derived.dispatched_to
         try:
-            arrived = self._raw.append(data, start)
+            arrived = self._raw.append(data, start, was_written)
         finally:
             self.derived.dispatched_to = self._raw.dispatched_to
         if self._pending_keys.waiting > PENDING_KEYS_MAX:

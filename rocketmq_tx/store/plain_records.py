@@ -18,7 +18,7 @@ from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.pending_keys import PendingKeys
-from rocketmq_tx.store.plain_runs import LEAST_RECORDS, PlainRuns, Shape, shape_of
+from rocketmq_tx.store.plain_runs import LEAST_RECORDS, PlainRuns, Run, Shape, shape_of
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     BORN_HOST_V6,
@@ -33,6 +33,7 @@ _HEAD_BYTES = _HEAD.size
 _SHORTEST = _HEAD_BYTES + TAIL_BYTES
 _NOT_PLAIN = BORN_HOST_V6 | STORE_HOST_V6 | TRANSACTION_MASK
 _KNOWN_MAX = 10_000
+_ROWS_AGAIN = 256
 _unpack_head = _HEAD.unpack_from
 _pack_entry = QUEUE_ENTRY.pack
 
@@ -139,12 +140,40 @@ class PlainRecords:
             at = record_end
         return at
 
-    def _take_run_again(self, data: bytes, at: int, base: int, shape: Shape) -> int:
-        """As `_take_run` if records of that shape may follow: then no first one has to tell what they are."""
+    def judge_again(self, data: bytes, at: int, base: int) -> Run | None:
+        """The records at `data[at:]` that have the shape of the last run, for `enter_again`; None, if few.
+
+        They are whole, and in no queue yet: whoever waits for the log need not wait for that.
+        """
+        shape = self._shape
+        if shape is None or self._multi_dispatch.is_on or not self._may_go_on(data, at, base, shape):
+            return None
+        size = shape.size
+        count = min((len(data) - at) // size, _ROWS_AGAIN)
+        run = self._runs.judge(memoryview(data)[at : at + count * size], base + at, shape)
+        if run is None or len(run.places) < LEAST_RECORDS:
+            self._shape = None  # of another shape, but of the same size: not to be tried each time
+            return None
+        return run
+
+    def enter_again(self, run: Run) -> int:
+        """Enters its records up to the first whose number is not its queue's next; returns how many.
+
+        Those behind are for the `Dispatcher`.
+        """
+        self.touched = []
+        return self._runs.enter(run, self.touched)
+
+    def _may_go_on(self, data: bytes, at: int, base: int, shape: Shape) -> bool:
+        """Whether records of that shape may be there: then no first one has to tell what they are."""
         following = at + shape.size * (LEAST_RECORDS - 1)
-        if not data[at : at + 8] == shape.start == data[following : following + 8]:
-            return at
-        if self._deleted.is_gone(shape.topic, base + at):
+        return data[at : at + 8] == shape.start == data[following : following + 8] and not (
+            self._deleted.is_gone(shape.topic, base + at)
+        )
+
+    def _take_run_again(self, data: bytes, at: int, base: int, shape: Shape) -> int:
+        """As `_take_run`, if records of that shape may be there."""
+        if not self._may_go_on(data, at, base, shape):
             return at
         end = self._take_run(data, at, base, shape)
         if end == at:

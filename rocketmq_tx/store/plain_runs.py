@@ -74,6 +74,21 @@ def _layout(body: int, before: int, key: int, after: int) -> struct.Struct:
     return struct.Struct(f">8sIi4xqq4s16xq20x4s{body}s{before}s{key}s{after}s")
 
 
+class Run(NamedTuple):
+    """Whole records of one shape, read as columns, that are in no queue yet."""
+
+    shape: Shape
+    places: range
+    """Where they begin in the commit log."""
+    queue_ids: tuple[int, ...]
+    numbers: tuple[int, ...]
+    """In their queues."""
+    keys: bytes
+    """Back to back."""
+    times: tuple[int, ...]
+    """At which they were stored."""
+
+
 class PlainRuns:
     """Enters runs into queues and the list of keys that wait for the index."""
 
@@ -91,18 +106,21 @@ class PlainRuns:
         size = shape.size
         rows = _FIRST_ROWS
         while (count := min((len(data) - at) // size, rows)) > 0:
-            taken = self._take(memoryview(data)[at : at + count * size], base + at, size, shape, touched)
+            run = self.judge(memoryview(data)[at : at + count * size], base + at, shape)
+            taken = 0 if run is None else self.enter(run, touched)
             at += taken * size
             if taken < rows:
                 break
             rows = min(rows * 4, _MOST_ROWS)
         return at
 
-    def _take(
-        self, data: memoryview, begin: int, size: int, shape: Shape, touched: list[ConsumeQueue]
-    ) -> int:
-        """As `take`, of bytes that may be whole records of the shape; returns how many were."""
-        start, sys_flag, body_length, before, key_bytes, after, topic, tags_code = shape
+    def judge(self, data: memoryview, begin: int, shape: Shape) -> Run | None:
+        """The whole records of that shape that `data` begins with; it may end with the last of them only.
+
+        They stand in the log from `begin` on. None when there is none.
+        """
+        start, sys_flag, body_length, before, key_bytes, after, _, _ = shape
+        size = shape.size
         layout = _layout(int.from_bytes(body_length, "big"), len(before), key_bytes, len(after))
         rows: Any = zip(*layout.iter_unpack(data), strict=True)
         starts, crcs, queue_ids, numbers, offsets, flags, times, lengths, bodies, befores, keys, afters = rows
@@ -119,15 +137,20 @@ class PlainRuns:
             own_crcs = [crc & _CRC_MASK for crc in map(zlib.crc32, bodies[:alike])]
             alike = _equal(crcs[:alike], own_crcs)
         joined = b"".join(keys[:alike])
-        if 0 in joined or 2 in joined or not joined.isascii():
-            return 0  # nobody sends such
-        entries = list(map(_pack_entry, places[:alike], repeat(size), repeat(tags_code)))
-        columns = topic, queue_ids[:alike], numbers[:alike], entries, touched
+        if not alike or 0 in joined or 2 in joined or not joined.isascii():
+            return None  # such keys nobody sends
+        return Run(shape, places[:alike], queue_ids[:alike], numbers[:alike], joined, times[:alike])
+
+    def enter(self, run: Run, touched: list[ConsumeQueue]) -> int:
+        """Enters its records as long as each number is its queue's next; returns how many."""
+        shape, places, queue_ids, numbers, keys, times = run
+        entries = list(map(_pack_entry, places, repeat(shape.size), repeat(shape.tags_code)))
+        columns = shape.topic, queue_ids, numbers, entries, touched
         taken = self._enter_by_queue(*columns) or self._enter_one_by_one(*columns)
         if taken:
             self.last_store_timestamp = times[taken - 1]
-            if key_bytes:
-                self._keep_keys(topic, joined, key_bytes, places, times[:taken])
+            if shape.key_bytes:
+                self._keep_keys(shape.topic, keys, shape.key_bytes, places, times[:taken])
         return taken
 
     def _enter_by_queue(

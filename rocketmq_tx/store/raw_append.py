@@ -3,9 +3,14 @@
 Pieces end anywhere, but only whole records are written: what is not whole yet is kept in memory. So the log
 ends where a record does (or within what follows a blank), and nothing that the wire has spoilt gets into it
 unseen: a record that does not look right ends the stream, and is believed when it comes again as it is.
+
+Who waits for the log is told once it has the records: queues and keys come a moment later, in the same call.
+Should that fail, the next call enters them, or the next start.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
@@ -13,9 +18,11 @@ from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.flush import LogFlusher
+from rocketmq_tx.store.log_walk import walk
 from rocketmq_tx.store.multi_dispatch import MultiDispatch
 from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.plain_records import PlainRecords
+from rocketmq_tx.store.plain_runs import Run
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import TRANSACTION_NOT_QUEUED, RecordFacts, Verdict, examine, facts
 
@@ -25,6 +32,10 @@ _MAGIC = MESSAGE_MAGIC.to_bytes(4, "big")
 
 Arrived = set[tuple[str, int]]
 """(topic, queue id) of the queues that got messages."""
+
+
+def _nobody() -> None:
+    """Who waits for the log, when nobody does."""
 
 
 class RawAppender:
@@ -52,6 +63,9 @@ class RawAppender:
         self._blank_to = 0
         self._begin: int | None = None
         self._doubted_at = -1
+        self._owed_from = -1
+        """From there on the log has records that are to be entered, or could not be; -1: it has not."""
+        self._was_written: Callable[[], object] = _nobody
         self.dispatched_to = 0
 
     def drop_unfinished(self) -> None:
@@ -62,6 +76,7 @@ class RawAppender:
     def end_stream(self) -> None:
         """Somebody else appends from now on: behind a blank that is the next file."""
         self.drop_unfinished()
+        self._enter_owed(set())
         self._log.append([], max(self._log.written_to, self._blank_to))
 
     def forget(self) -> None:
@@ -69,13 +84,18 @@ class RawAppender:
         self.drop_unfinished()
         self._blank_to = 0
         self._doubted_at = -1
+        if self._owed_from >= self._log.written_to:
+            self._owed_from = -1
 
-    def append(self, data: bytes, start: int) -> Arrived:
+    def append(self, data: bytes, start: int, was_written: Callable[[], object] = _nobody) -> Arrived:
         """Takes `data`, from `start` on: where the last call ended, or in an empty log any file's start.
 
-        StoreError when it does not fit there, cannot be written, holds something that is no record, or shows
-        that the other log has files of another size.
+        `was_written` is called when the log has all that is whole of it, which may be before queues have;
+        unless the records are out of the ordinary, or too few. StoreError when the bytes do not fit there,
+        cannot be written or entered, hold something that is no record, or show that the other log has files
+        of another size.
         """
+        self._was_written = was_written
         log = self._log
         self._begin_if_empty(start)
         comes_next = self._base + self._unfinished_bytes
@@ -129,6 +149,8 @@ class RawAppender:
         """Writes and enters what is whole by now."""
         data, base = b"".join(self._unfinished), self._base
         arrived: Arrived = set()
+        if self._owed_from >= 0:
+            self._enter_owed(arrived)
         if self._begin is not None and not self._confirm_begin(data, base):
             return arrived
         at, self._wanted_bytes = 0, 0
@@ -145,6 +167,9 @@ class RawAppender:
     def _take_plain(self, data: bytes, at: int, base: int, arrived: Arrived) -> int:
         """Takes the records that are like nearly all; returns where another one begins."""
         plain, log = self._plain, self._log
+        run = plain.judge_again(data, at, base)
+        if run is not None:
+            return self._take_run(run, data, at, base, arrived)
         keys_before = self._pending_keys.mark()
         end = plain.take(data, at, base)
         if end == at:
@@ -154,12 +179,44 @@ class RawAppender:
         except StoreError:
             plain.take_back(keys_before)
             raise
-        touched = dict.fromkeys(plain.touched)
-        self._queues.dirty.update(touched)
-        arrived.update((queue.topic, queue.queue_id) for queue in touched)
+        if end == len(data):
+            self._was_written()
+        self._were_entered(arrived)
         log.last_record_at, log.last_store_timestamp = plain.last_record_at, plain.last_store_timestamp
         self.dispatched_to = base + end
         return end
+
+    def _take_run(self, run: Run, data: bytes, at: int, base: int, arrived: Arrived) -> int:
+        """The same for records that are known to be whole, but not to come next in their queues."""
+        log, size = self._log, run.shape.size
+        end = at + len(run.places) * size
+        log.append([(base + at, data[at:end])], base + end)
+        self._owed_from = base + at
+        if len(data) - end < size:  # no further record is whole
+            self._was_written()
+        entered = self._plain.enter_again(run)
+        self._were_entered(arrived)
+        for place in run.places[entered:]:
+            self._enter(facts(data, place - base), Verdict.WHOLE, arrived)
+        self._owed_from = -1
+        log.last_record_at, log.last_store_timestamp = run.places[-1], run.times[-1]
+        self.dispatched_to = base + end
+        return end
+
+    def _were_entered(self, arrived: Arrived) -> None:
+        touched = dict.fromkeys(self._plain.touched)
+        self._queues.dirty.update(touched)
+        arrived.update([(queue.topic, queue.queue_id) for queue in touched])
+
+    def _enter_owed(self, arrived: Arrived) -> None:
+        """Enters what the log has and could not be entered before."""
+        log, start = self._log, self._owed_from
+        if start < 0:
+            return
+        for step in walk(log, start, check_crc=True, skip_gaps=False, sure_to=log.written_to):
+            if step.verdict in (Verdict.WHOLE, Verdict.DAMAGED):
+                self._enter(facts(step.data, step.at), step.verdict, arrived)
+        self._owed_from = -1
 
     def _take_other(self, data: bytes, at: int, base: int, arrived: Arrived) -> int:
         """Takes one record, or what stands where one should; returns where the next one begins.
@@ -192,7 +249,9 @@ class RawAppender:
                 following = found
         log.append([(base + at, data[at:following])], base + following)
         if record is not None:
+            self._owed_from = base + at
             self._enter(record, verdict, arrived)
+            self._owed_from = -1
         return following
 
     def _is_doubted(self, offset: int) -> bool:
@@ -207,17 +266,17 @@ class RawAppender:
 
     def _enter(self, record: RecordFacts, verdict: Verdict, arrived: Arrived) -> None:
         log = self._log
-        topic = record.topic.decode("utf-8", "replace")
-        self.dispatched_to = record.commit_log_offset + record.size
+        topic, end = record.topic.decode("utf-8", "replace"), record.commit_log_offset + record.size
         if verdict is Verdict.WHOLE:
             self._dispatcher.enter(record, queue=True, index=True, fill_gaps=True)
+            self.dispatched_to = end
             log.last_record_at, log.last_store_timestamp = record.commit_log_offset, record.store_timestamp
             if not record.sys_flag & TRANSACTION_NOT_QUEUED:
                 arrived.add((topic, record.queue_id))
             return
         # Damaged on the master already: it keeps its number, reading withholds it.
         self._dispatcher.enter_damaged(record, queue=True)
-        log.trusted_from = self.dispatched_to
+        log.trusted_from = self.dispatched_to = end
 
     def _next_whole(self, data: bytes, at: int, base: int) -> int | None:
         """Where in `data` the next whole record begins, after bytes that are none on the master either."""

@@ -55,7 +55,7 @@ class Pair:
         self.wire: Wire | None = None
         self.sent = 0
 
-    def send(self, count: int = 1, body_bytes: int = 100, queues: int = 3) -> None:
+    def send(self, count: int = 1, body_bytes: int = 100, queues: int = 3, announce: bool = True) -> None:
         """Appends to the master one message after the other, each announced to its slaves."""
         for _ in range(count):
             number = self.sent
@@ -64,7 +64,8 @@ class Pair:
                 [message("T", number % queues, body, unique=f"U{number}", tags="t")], NOW + number
             )
             self.sent += 1
-            self.slaves.log_grew()
+            if announce:
+                self.slaves.log_grew()
 
     def connect(self, chunk: int | None = None, begin: int | None = None) -> Wire:
         """Joins both; `chunk` is the most bytes that one read brings."""
@@ -81,8 +82,8 @@ class Pair:
         self.wire = Wire(self.clock, chunk).join(self.following, self.sending)
         return self.wire
 
-    def _append(self, chunk: Chunk) -> None:
-        self.arrived.append(self.slave.append_raw(chunk.data, chunk.offset, NOW))
+    def _append(self, chunk: Chunk, was_written: Callable[[], object]) -> None:
+        self.arrived.append(self.slave.append_raw(chunk.data, chunk.offset, NOW, was_written))
 
     def catch_up(self) -> None:
         """A new connection, over which everything comes."""

@@ -99,7 +99,7 @@ class FollowerTests(ServiceCase):
             self.store.config,
             self.flushes,
             self,
-            lambda chunk: self.store.append_raw(chunk.data, chunk.offset, NOW),
+            lambda chunk, was_written: self.store.append_raw(chunk.data, chunk.offset, NOW, was_written),
             lambda: self.looked.append(round(self.clock.seconds(), 1)),
             self.slave,
         )
