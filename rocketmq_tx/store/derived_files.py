@@ -14,6 +14,7 @@ from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.refusals import Refusals
 
 PENDING_KEYS_MAX = 16_384
 """So many messages may wait for the index; then the next append enters their keys."""
@@ -26,7 +27,7 @@ class DerivedFiles:
     """Writes queues and index, and makes checkpoints of a store.
 
     `dispatched_to` is where the last message ends that queues and keys know of. `refusals` are why the store
-    takes no messages, by cause: an index that cannot be written is one.
+    takes no messages: an index that cannot be written is one.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class DerivedFiles:
         index: MessageIndex,
         pending_keys: PendingKeys,
         checkpointer: Checkpointer,
-        refusals: dict[str, str],
+        refusals: Refusals,
     ) -> None:
         self._config = config
         self._queues = queues
@@ -86,7 +87,7 @@ class DerivedFiles:
             self._index.write(now_ms)
         else:
             self._pending_keys.clear()
-        self._refusals.pop("index", None)
+        self._refusals.accept("index")
 
     @property
     def keys_waiting(self) -> int:
@@ -99,7 +100,7 @@ class DerivedFiles:
             self.write_index(now_ms)
             return False
         self._index.write_bite(now_ms)
-        self._refusals.pop("index", None)
+        self._refusals.accept("index")
         return True
 
     @property
@@ -117,7 +118,7 @@ class DerivedFiles:
         try:
             self.write_index_bite(now_ms)
         except StoreError as error:
-            self._refusals["index"] = f"the message index cannot be written: {error}"
+            self._refusals.refuse("index", f"the message index cannot be written: {error}")
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The message store: what the broker sees of commit log, consume queues, index and checkpoint.
+"""The message store: its life from opening to closing, and what is cut and removed meanwhile.
 
 Pure: files are reached through a `Disk`, times come in, nothing waits for a device unless told so, and
 nothing here is safe to call from two threads, except `warm` and the `run` of jobs.
@@ -6,38 +6,20 @@ nothing here is safe to call from two threads, except `warm` and the `run` of jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from rocketmq_tx.config.store import MessageStoreConfig
-from rocketmq_tx.errors import StoreError, StoreUnavailable
-from rocketmq_tx.store.append import Appender, NewMessage, Placed
-from rocketmq_tx.store.append_alike import AlikeAppender, AlikeMessages, PlacedAlike
-from rocketmq_tx.store.batch_append import BatchAppender, PlacedBatch, UniformBatch
+from rocketmq_tx.store.arriving_messages import ArrivingMessages
 from rocketmq_tx.store.catching_up import enter_again
-from rocketmq_tx.store.checkpointing import Checkpointer, CheckpointJob
-from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.deleted_topics import DeletedTopics
-from rocketmq_tx.store.derived_files import PENDING_KEYS_MAX, DerivedFiles
+from rocketmq_tx.store.checkpointing import CheckpointJob
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
-from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.expiry import Expiry
-from rocketmq_tx.store.flush import FlushJob, LogFlusher
-from rocketmq_tx.store.json_file import JsonFile
-from rocketmq_tx.store.known_damage import KnownDamage
-from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.opening import Opening
-from rocketmq_tx.store.pending_keys import PendingKeys
-from rocketmq_tx.store.pull import Puller
-from rocketmq_tx.store.queue_ext import QueueExt
-from rocketmq_tx.store.queue_table import QueueTable
-from rocketmq_tx.store.raw_append import Arrived, RawAppender
 from rocketmq_tx.store.recovery import Damage, RecoveryReport
-from rocketmq_tx.store.segments import OPEN_FILES_MAX, OpenFiles
-from rocketmq_tx.store.store_directory import StoreDirectory
-from rocketmq_tx.store.stored_messages import StoredMessages
+from rocketmq_tx.store.segments import OPEN_FILES_MAX
+from rocketmq_tx.store.store_parts import make_parts
 from rocketmq_tx.store.tail_cut import KeptTail, boundary_at, keep_tail
 
 DEFAULT_MEMORY_BYTES = 8 << 30
@@ -51,13 +33,7 @@ def _no_clock() -> float:
     return 0.0
 
 
-def _commit_log(config: MessageStoreConfig, files: OpenFiles) -> CommitLog:
-    directories = [path.rstrip("/") for path in config.commit_log_paths]
-    read_only = [path.rstrip("/") for path in config.read_only_commit_log_paths]
-    return CommitLog(files, directories, read_only, config.mapped_file_size_commit_log)
-
-
-class MessageStore(StoredMessages):
+class MessageStore(ArrivingMessages):
     """Apache's store directory, opened by `open`, closed by `close`.
 
     `store_host` is the packed address and port (8 or 20 bytes) that records carry; `memory_bytes` is the
@@ -76,59 +52,13 @@ class MessageStore(StoredMessages):
         seconds: Callable[[], float] = _no_clock,
         open_files: int = OPEN_FILES_MAX,
     ) -> None:
-        root = config.store_path_root_dir
-        files = OpenFiles(disk, open_files)
-        log = _commit_log(config, files)
-        queues = QueueTable(files, f"{root}/consumequeue", config.consume_queue_file_bytes)
-        pending_keys = PendingKeys()
-        index = MessageIndex(
-            files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys, notice
-        )
-        deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
-        appender = Appender(log, queues, pending_keys, store_host)
-        multi_dispatch = MultiDispatch(config, queues, appender)
-        dispatcher = Dispatcher(queues, pending_keys, deleted, config.delay_levels_ms, multi_dispatch)
-        ext = QueueExt(files, f"{root}/consumequeue_ext", log, dispatcher.code_of)
-        puller = Puller(config, log, memory_bytes, notice, ext)
-        flusher = LogFlusher(disk, log, self._flush_failed)
-        checkpointer = Checkpointer(disk, f"{root}/checkpoint", log, queues, index, flusher)
-        refusals = {"open": "the message store is not open"}
-        derived = DerivedFiles(config, queues, index, pending_keys, checkpointer, refusals)
-        super().__init__(config, disk, log, queues, ext, puller, index, deleted, derived.write_index)
-        self.derived = derived
-        self._notice = notice
-        self._files = files
-        self._pending_keys = pending_keys
-        self._appender = appender
-        self._alike_appender = AlikeAppender(log, queues, pending_keys, store_host)
-        self._batch_appender = BatchAppender(log, queues, pending_keys, store_host)
-        self._multi_dispatch = multi_dispatch
-        self._dispatcher = dispatcher
-        self._refusals = refusals
-        self._directory = StoreDirectory(disk, root)
-        self._damage = KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice)
-        self._flusher = flusher
-        self._raw = RawAppender(log, queues, pending_keys, deleted, dispatcher, flusher, multi_dispatch)
-        self._opening = Opening(
-            config,
-            disk,
-            self._directory,
-            files,
-            log,
-            queues,
-            index,
-            pending_keys,
-            deleted,
-            self._damage,
-            dispatcher,
-            multi_dispatch,
-            flusher,
-            checkpointer,
-            derived,
-            notice,
-            seconds,
-        )
-        self.expiry = Expiry(disk, log, queues, index, flusher)
+        parts = make_parts(config, disk, store_host, notice, open_files)
+        super().__init__(parts, memory_bytes)
+        self._files = parts.files
+        self._directory = parts.directory
+        self._damage = parts.damage
+        self._opening = Opening(parts, seconds)
+        self.expiry = Expiry(disk, parts.log, parts.queues, parts.index, parts.flusher)
 
     # -- opening and closing -------------------------------------------------------------------------------
 
@@ -145,7 +75,7 @@ class MessageStore(StoredMessages):
         except BaseException:
             self._directory.let_go()
             raise
-        del self._refusals["open"]
+        self.accept("open")
         return report
 
     def close(self, now_ms: int) -> None:
@@ -191,99 +121,6 @@ class MessageStore(StoredMessages):
         self._log.unsynced.clear()
         self._directory.let_go()
 
-    # -- writing ----------------------------------------------------------------------------------------
-
-    def append_all(self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False) -> list[Placed]:
-        """Stores all messages, in order, with store time `now_ms`; they are written when this returns.
-
-        With `whole` (a client's batch) they go into one segment. Nothing is stored when it raises:
-        MessageError for a message that no record can hold, StoreUnavailable while the store takes none
-        (disk full, failed flush, closed), StoreError when writing failed otherwise.
-        """
-        if self._refusals:
-            raise StoreUnavailable("; ".join(self._refusals.values()))
-        try:
-            if self.config.enable_multi_dispatch and any(MARK in message[4] for message in messages):
-                placed = self._multi_dispatch.append_all(messages, now_ms, whole)
-            else:
-                placed = self._appender.append_all(messages, now_ms, whole)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(f"{error}; {self._room()}") from error
-        self._was_appended(now_ms)
-        return placed
-
-    def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
-        """The same for messages given by columns; None, and nothing is stored, when only `append_all` can.
-
-        None, too, when it would raise MessageError.
-        """
-        if self._refusals:
-            raise StoreUnavailable("; ".join(self._refusals.values()))
-        try:
-            placed = self._alike_appender.append_alike(messages, now_ms)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(f"{error}; {self._room()}") from error
-        if placed is not None:
-            self._was_appended(now_ms)
-        return placed
-
-    def append_batches(self, batches: Sequence[UniformBatch], now_ms: int) -> list[PlacedBatch]:
-        """As `append_all` does with each of some batches that have to stay whole, by columns."""
-        if self._refusals:
-            raise StoreUnavailable("; ".join(self._refusals.values()))
-        try:
-            placed = self._batch_appender.append(batches, now_ms)
-        except StoreUnavailable as error:
-            raise StoreUnavailable(f"{error}; {self._room()}") from error
-        self._was_appended(now_ms)
-        return placed
-
-    def _was_appended(self, now_ms: int) -> None:
-        self.derived.dispatched_to = self._log.written_to
-        if self._pending_keys.waiting > PENDING_KEYS_MAX:
-            self.derived.bound_pending_keys(now_ms)
-
-    def take_further_arrivals(self) -> set[tuple[str, int]]:
-        """(topic, queue id) of the further queues that appended messages have named since the last call."""
-        return self._multi_dispatch.take_arrived()
-
-    def _room(self) -> str:
-        use = disk_use(self._disk, self._log.next_directory)
-        left = f"{use.ratio:.0%} full, {use.usable_bytes} of {use.total_bytes} bytes are left"
-        return f"the disk of {use.path} is {left}"
-
-    def append_raw(
-        self, data: bytes, start: int, now_ms: int, was_written: Callable[[], object] = lambda: None
-    ) -> Arrived:
-        """Appends bytes of a master's log from `start` on, where the last call ended; all of one segment.
-
-        Whole records are written and entered into queues and index; a record's last part may come with the
-        next call. `was_written` may be called between the two, when `written_to` is as it will be. Returns
-        the queues that got messages. StoreError when the bytes do not fit here.
-        """
-        if self._refusals:
-            raise StoreUnavailable("; ".join(self._refusals.values()))
-        self._raw.dispatched_to = self.derived.dispatched_to
-        try:
-            arrived = self._raw.append(data, start, was_written)
-        finally:
-            self.derived.dispatched_to = self._raw.dispatched_to
-        if self._pending_keys.waiting > PENDING_KEYS_MAX:
-            self.derived.bound_pending_keys(now_ms)
-        return arrived | self._multi_dispatch.take_arrived()
-
-    def drop_unfinished(self) -> None:
-        """Forgets what `append_raw` has of a record that is not whole: the log goes on at `written_to`."""
-        self._raw.drop_unfinished()
-
-    def end_stream(self) -> None:
-        """No more bytes of a master come: the log ends where messages can be appended to it.
-
-        Behind a blank record that is the end of its file, whatever of it has come.
-        """
-        self._raw.end_stream()
-        self.derived.dispatched_to = self._log.written_to
-
     # -- cutting what another log does not have ------------------------------------------------------------
 
     def record_boundary(self, offset: int) -> int:
@@ -307,19 +144,6 @@ class MessageStore(StoredMessages):
         self._raw.forget()
         self.accept("cut")
         return report
-
-    def refuse(self, cause: str, sentence: str) -> None:
-        """Takes no more messages for this cause; `sentence` is what producers are told. Reads go on."""
-        self._refusals[cause] = sentence
-
-    def accept(self, cause: str) -> None:
-        """The cause is gone."""
-        self._refusals.pop(cause, None)
-
-    @property
-    def refusal(self) -> str | None:
-        """Why no message is taken now; None when messages are taken."""
-        return "; ".join(self._refusals.values()) or None
 
     # -- removing ------------------------------------------------------------------------------------------
 
@@ -364,27 +188,6 @@ class MessageStore(StoredMessages):
         """What starts have found damaged in the log between records that are not."""
         return self._damage.stretches
 
-    # -- flushing ---------------------------------------------------------------------------------------
-
-    @property
-    def flushed_to(self) -> int:
-        """Up to where the commit log is known to be on the device."""
-        return self._flusher.flushed_to
-
-    def begin_flush(self) -> FlushJob | None:
-        """A job: call its `run` in a thread, then hand it to `finish_flush`. None: nothing to do."""
-        return self._flusher.begin()
-
-    def finish_flush(self, job: FlushJob) -> int:
-        """Counts what the job flushed; returns `flushed_to`. StoreError when a flush ever failed."""
-        return self._flusher.finish(job)
-
-    def _flush_failed(self, error: StoreError) -> None:
-        self.refuse(
-            "flush", f"a flush failed and no message can be promised any more until a restart: {error}"
-        )
-        self._notice(f"no more messages are taken: {error}")
-
     # -- the disk ------------------------------------------------------------------------------------------
 
     def disk_use(self) -> list[DiskUse]:
@@ -398,7 +201,11 @@ class MessageStore(StoredMessages):
         Writing and syncing an open file goes on to succeed then, though nobody will ever find it again.
         """
         path = self._log.last_path
-        if path is not None and "removed" not in self._refusals and self._disk.file_size(path) is None:
+        if (
+            path is not None
+            and "removed" not in self._refusals.by_cause
+            and self._disk.file_size(path) is None
+        ):
             sentence = f"{path} was removed under this broker; no message is taken until it is started again"
             self.refuse("removed", sentence)
             self._notice(sentence)

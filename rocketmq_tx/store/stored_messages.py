@@ -5,49 +5,32 @@ Nothing here waits for a device unless told so (`may_block`). `MessageStore` is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.errors import StoreError, WouldBlock
-from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue, Entry
-from rocketmq_tx.store.deleted_topics import DeletedTopics
-from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.key_query import KeyQuery, QueryResult
 from rocketmq_tx.store.layouts import EXT_ADDRESS_MAX, QUEUE_ENTRY
-from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.property_scan import Matches, Wants
 from rocketmq_tx.store.pull import GetResult, Puller
-from rocketmq_tx.store.queue_ext import QueueExt
-from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.queue_view import QueueView
+from rocketmq_tx.store.store_parts import StoreParts
 from rocketmq_tx.store.time_search import KnownTimes, TimeSearch
 
 
 class StoredMessages:
-    """Reads the parts of a store. `enter_keys` is called before a query: keys that wait are found, too."""
+    """Reads the parts of a store. `memory_bytes` is the machine's memory, which tells hot data from cold."""
 
-    def __init__(
-        self,
-        config: MessageStoreConfig,
-        disk: Disk,
-        log: CommitLog,
-        queues: QueueTable,
-        ext: QueueExt,
-        puller: Puller,
-        index: MessageIndex,
-        deleted: DeletedTopics,
-        enter_keys: Callable[[int], None],
-    ) -> None:
-        self.config = config
-        self._disk = disk
-        self._log = log
-        self._queues = queues
-        self._ext = ext
-        self._puller = puller
-        self._index = index
-        self._deleted = deleted
-        self._enter_keys = enter_keys
+    def __init__(self, parts: StoreParts, memory_bytes: int) -> None:
+        self.config = parts.config
+        self._disk = parts.disk
+        self._log = parts.log
+        self._queues = parts.queues
+        self._ext = parts.ext
+        self._puller = Puller(parts.config, parts.log, memory_bytes, parts.notice, parts.ext)
+        self._index = parts.index
+        self._deleted = parts.deleted
+        self._derived = parts.derived
         self._known_times = KnownTimes()
 
     # -- where the log is ----------------------------------------------------------------------------------
@@ -222,7 +205,7 @@ class StoredMessages:
         IndexNotReady while the index that it needs is made ready after a crash.
         """
         if may_block or not self._index.is_behind:
-            self._enter_keys(self._log.last_store_timestamp)
+            self._derived.write_index(self._log.last_store_timestamp)  # keys that wait are found, too
         else:
             self._index.check_ready(end_ms)
         query = KeyQuery(topic, key, begin_ms, end_ms, may_block)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.protocol.java import crc32
-from rocketmq_tx.store import message_store
+from rocketmq_tx.store import arriving_messages
 from rocketmq_tx.store.append import NewMessage
 from rocketmq_tx.store.append_alike import AlikeMessages, PlacedAlike
 from rocketmq_tx.store.message_store import MessageStore
@@ -195,7 +195,7 @@ class Failing(SynchronousTestCase):
             append(self.store, alike())
 
     def test_keys_that_nobody_enters_are_bounded(self) -> None:
-        self.patch(message_store, "PENDING_KEYS_MAX", 20)
+        self.patch(arriving_messages, "PENDING_KEYS_MAX", 20)
         for _ in range(10):
             append(self.store, alike(8))
         self.assertLessEqual(self.store._pending_keys.waiting, 28)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.errors import StoreError, StoreUnavailable, WouldBlock
 from rocketmq_tx.protocol.message import decode_records
-from rocketmq_tx.store import message_store, time_search
+from rocketmq_tx.store import arriving_messages, time_search
 from rocketmq_tx.store.layouts import FILLER, FILLER_SIZE, INDEX_HEADER
 from rocketmq_tx.store.message_store import MessageStore
 from tests.memory_disk import MemoryDisk
@@ -118,7 +118,7 @@ class KeyTests(SynchronousTestCase):
             self.assertEqual([self.find(f"{key}{n}") for key in "klm"], [[sent[n]]] * 3)
 
     def test_keys_do_not_pile_up_without_end(self) -> None:
-        self.patch(message_store, "PENDING_KEYS_MAX", 3)
+        self.patch(arriving_messages, "PENDING_KEYS_MAX", 3)
         self.disk.fail("create", "index", errno.ENOSPC)
         for _ in range(4):
             self.send("k")
