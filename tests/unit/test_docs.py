@@ -86,3 +86,12 @@ class DocumentTests(SynchronousTestCase):
             if not (PROJECT / name).exists()
         ]
         self.assertEqual(missing, [])
+
+    def test_no_semicolon_ends_a_line_of_a_sequence_diagram_early(self) -> None:
+        diagrams = [
+            (document.name, diagram)
+            for document in DOCUMENTS
+            for diagram in re.findall(r"```mermaid\nsequenceDiagram\n(.*?)```", document.read_text("utf-8"), re.S)
+        ]
+        self.assertGreater(len(diagrams), 3)
+        self.assertEqual([name for name, diagram in diagrams if ";" in diagram], [])
