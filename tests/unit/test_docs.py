@@ -91,7 +91,9 @@ class DocumentTests(SynchronousTestCase):
         diagrams = [
             (document.name, diagram)
             for document in DOCUMENTS
-            for diagram in re.findall(r"```mermaid\nsequenceDiagram\n(.*?)```", document.read_text("utf-8"), re.S)
+            for diagram in re.findall(
+                r"```mermaid\nsequenceDiagram\n(.*?)```", document.read_text("utf-8"), re.S
+            )
         ]
         self.assertGreater(len(diagrams), 3)
         self.assertEqual([name for name, diagram in diagrams if ";" in diagram], [])
