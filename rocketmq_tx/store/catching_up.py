@@ -7,12 +7,10 @@ from collections.abc import Callable
 from rocketmq_tx.store.commit_log import CommitLog
 from rocketmq_tx.store.dispatcher import Dispatcher
 from rocketmq_tx.store.log_walk import PlainFrom, Step, walk
-from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.opening_progress import RECORD_WORK, OpeningProgress
-from rocketmq_tx.store.plain_records import PlainRecords
-from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.opening_progress import RECORD_WORK
 from rocketmq_tx.store.records import Verdict, facts
-from rocketmq_tx.store.recovery_report import Damage, RecoveryReport
+from rocketmq_tx.store.recoverable import Recoverable
+from rocketmq_tx.store.recovery_report import Damage
 from rocketmq_tx.store.recovery_starts import Starts
 
 _WRITTEN_OUT_EVERY = 65_536
@@ -22,32 +20,21 @@ BITE_KEYS = 2048
 
 
 class CatchUp:
-    """Walks one log, more than once if need be. `report` gets the figures of the last walk.
+    """Walks one log, more than once if need be; the report gets the figures of the last walk.
 
     `write_out` writes what waits in memory; `damage` are sentences about what was found damaged.
     """
 
-    def __init__(
-        self,
-        log: CommitLog,
-        queues: QueueTable,
-        index: MessageIndex | None,
-        dispatcher: Dispatcher,
-        plain: PlainRecords,
-        check_crc: bool,
-        write_out: Callable[[], None],
-        progress: OpeningProgress,
-        report: RecoveryReport,
-    ) -> None:
-        self._log = log
-        self._queues = queues
-        self._index = index
-        self._dispatcher = dispatcher
-        self._plain = plain
-        self._check_crc = check_crc
+    def __init__(self, store: Recoverable, write_out: Callable[[], None]) -> None:
+        self._log = store.log
+        self._queues = store.queues
+        self._index = store.index
+        self._dispatcher = store.dispatcher
+        self._plain = store.plain
+        self._check_crc = store.check_crc
         self._write_out = write_out
-        self._progress = progress
-        self.report = report
+        self._progress = store.progress
+        self.report = store.report
         self.damage: list[str] = []
 
     def run(self, starts: Starts, fill_gaps: bool, sure_to: int) -> int:
@@ -56,7 +43,7 @@ class CatchUp:
         Numbers left out of queues get fillers with `fill_gaps`; else QueueGap is raised. Up to `sure_to` the
         log is known to go.
         """
-        walk_from, index_from = self._walk_from(starts)
+        walk_from = self._walk_from(starts)
         log, report = self._log, self.report
         report.records_walked = report.bytes_walked = 0
         report.records_withheld.clear()
@@ -65,7 +52,7 @@ class CatchUp:
         log.trusted_from = walk_from if self._check_crc else log.segments.end
         end, log_end = walk_from, log.segments.end
         doubtful: list[Step] = []
-        both_from = starts.queues_from if self._index is None else max(starts.queues_from, index_from)
+        both_from = starts.queues_from if self._index is None else max(starts)
         plain = PlainFrom(both_from, self._plain)
         skip_gaps = not report.clean or starts.queues_from == log.min_offset
         for step in walk(log, walk_from, self._check_crc, skip_gaps, plain, sure_to):
@@ -77,20 +64,7 @@ class CatchUp:
                 self._withhold(doubtful, starts.queues_from)
                 log.trusted_from = step.offset
                 doubtful = []
-            records = 1
-            if step.verdict is Verdict.ENTERED:
-                records = self._entered()
-            elif step.verdict is Verdict.WHOLE:
-                record = facts(step.data, step.at)
-                queue, index = step.offset >= starts.queues_from, step.offset >= index_from
-                if not self._dispatcher.enter(record, queue, index, fill_gaps):
-                    self._withheld(step)
-                log.last_record_at = step.offset
-                log.last_store_timestamp = record.store_timestamp
-                self._count(1)
-            elif step.offset == log.segments.start_of(step.offset):
-                # A segment of nothing, put there by a repair: queues may name what it once held.
-                log.trusted_from = step.offset + step.size
+            records = self._take(step, starts, fill_gaps)
             share = (step.offset - walk_from) * 100 // (log_end - walk_from)
             self._progress.did(
                 step.size + records * RECORD_WORK,
@@ -98,16 +72,39 @@ class CatchUp:
             )  # fmt: skip
             if not doubtful:
                 end = step.offset + step.size
+        end = self._judge_end(doubtful, end, sure_to, starts.queues_from)
+        report.bytes_walked = end - walk_from
+        self._write_out()
+        return end
+
+    def _take(self, step: Step, starts: Starts, fill_gaps: bool) -> int:
+        """Enters what is missing of a step on sound ground; returns how many records it counts for."""
+        log = self._log
+        if step.verdict is Verdict.ENTERED:
+            return self._entered()
+        if step.verdict is Verdict.WHOLE:
+            record = facts(step.data, step.at)
+            queue, index = step.offset >= starts.queues_from, step.offset >= starts.index_from
+            if not self._dispatcher.enter(record, queue, index, fill_gaps):
+                self._withheld(step)
+            log.last_record_at = step.offset
+            log.last_store_timestamp = record.store_timestamp
+            self._count(1)
+        elif step.offset == log.segments.start_of(step.offset):
+            # A segment of nothing, put there by a repair: queues may name what it once held.
+            log.trusted_from = step.offset + step.size
+        return 1
+
+    def _judge_end(self, doubtful: list[Step], end: int, sure_to: int, queues_from: int) -> int:
+        """Where the log ends, when the walk came to an end with these steps behind the last sound one."""
         lost = [step for step in doubtful if step.offset < sure_to]
         if lost:
             # The log is known to go on, or to have gone on, behind them.
-            self._withhold(lost, starts.queues_from)
-            end = log.trusted_from = lost[-1].offset + lost[-1].size
+            self._withhold(lost, queues_from)
+            end = self._log.trusted_from = lost[-1].offset + lost[-1].size
             doubtful = doubtful[len(lost) :]
         if doubtful:
             self.damage.append(f"the damaged record at {doubtful[0].offset} ends the log and was cut off")
-        report.bytes_walked = end - walk_from
-        self._write_out()
         return end
 
     def _entered(self) -> int:
@@ -127,14 +124,14 @@ class CatchUp:
         if self.report.records_walked // _WRITTEN_OUT_EVERY > before:
             self._write_out()
 
-    def _walk_from(self, starts: Starts) -> tuple[int, int]:
-        """Where to begin walking, and the index start: an index that reaches too far back is begun anew."""
-        index_from = starts.index_from
-        if index_from >= starts.queues_from:
-            return starts.queues_from, index_from
+    def _walk_from(self, starts: Starts) -> int:
+        """Where to begin walking: an index that reaches too far back is begun anew."""
+        queues_from, index_from = starts
+        if index_from >= queues_from:
+            return queues_from
         if self._index is not None and index_from - self._index.end_offset in (0, 1):
-            return max(self._index.end_offset, self._log.min_offset), index_from
-        return self._log.min_offset, index_from
+            return max(self._index.end_offset, self._log.min_offset)
+        return self._log.min_offset
 
     def _withhold(self, doubtful: list[Step], queues_from: int) -> None:
         """Damaged records before a whole one keep their numbers in their queues, but nobody gets them."""

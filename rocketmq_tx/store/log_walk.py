@@ -81,17 +81,20 @@ def walk(
                     newest_ms = facts(data, position - base).store_timestamp
                 position += size
             else:
-                following = None
-                if position < sure_to:
-                    following = _resume(log, position, sure_to)
-                elif skip_gaps:
-                    following = _next_whole(log, position, newest_ms)
+                following = _behind_gap(log, position, sure_to, newest_ms if skip_gaps else None)
                 if following is None:
                     return
                 yield Step(Verdict.NOTHING, position, following - position, data, position - base)
                 sound = False
                 position = following
                 break
+
+
+def _behind_gap(log: CommitLog, position: int, sure_to: int, not_before_ms: int | None) -> int | None:
+    """Where the walk goes on behind what is no record; None where it ends."""
+    if position < sure_to:
+        return _resume(log, position, sure_to)
+    return None if not_before_ms is None else _next_whole(log, position, not_before_ms)
 
 
 def _resume(log: CommitLog, position: int, sure_to: int) -> int:

@@ -9,6 +9,7 @@ from rocketmq_tx.errors import StoreError, StoreUnavailable
 from rocketmq_tx.store.dropped_end import keep_dropped
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
 from rocketmq_tx.store.plain_records import PlainRecords
+from rocketmq_tx.store.recoverable import Recoverable
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.store_parts import StoreParts
 from rocketmq_tx.store.tail_cut import boundary_at
@@ -23,31 +24,9 @@ class Opening:
 
     def recover(self, now_ms: int) -> RecoveryReport:
         """StoreDamaged or StoreError when that cannot be done safely. Its warnings are said as well."""
-        parts = self._parts
-        config, log = parts.config, parts.log
-        checkpoint = parts.checkpointer.read()
-        # Whoever stops in order makes a checkpoint: without one, somebody has removed the file `abort`.
-        clean = parts.directory.was_left_in_order and checkpoint.times.commit_log_ms > 0
-        parts.deleted.load()
+        parts, log = self._parts, self._parts.log
         configured = log.segment_size
-        log.load()
-        progress = OpeningProgress(parts.notice, self._seconds)
-        broken = parts.queues.load(lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count))
-        recovery = Recovery(
-            log,
-            parts.queues,
-            parts.index if config.message_index_enable else None,
-            parts.dispatcher,
-            PlainRecords(parts.queues, parts.pending_keys, parts.deleted, parts.multi_dispatch),
-            parts.deleted,
-            checkpoint,
-            clean,
-            config.check_crc_on_recover,
-            lambda: self._write_if_there_is_room(now_ms),
-            lambda end: keep_dropped(parts.disk, log, config.below_root("cut"), end),
-            bool(broken),
-            progress,
-        )
+        recovery = self._recovery(now_ms)
         report = recovery.run()
         self._cut_deletions(report)
         parts.damage.found(report.damage, log.min_offset)
@@ -63,6 +42,36 @@ class Opening:
         for warning in report.warnings:
             parts.notice(warning)
         return report
+
+    def _recovery(self, now_ms: int) -> Recovery:
+        """Loads what is in the files, for a recovery that judges it."""
+        parts = self._parts
+        config, log = parts.config, parts.log
+        checkpoint = parts.checkpointer.read()
+        # Whoever stops in order makes a checkpoint: without one, somebody has removed the file `abort`.
+        clean = parts.directory.was_left_in_order and checkpoint.times.commit_log_ms > 0
+        parts.deleted.load()
+        log.load()
+        progress = OpeningProgress(parts.notice, self._seconds)
+        broken = parts.queues.load(lambda count: progress.did(QUEUE_WORK, "opening: found {} queues", count))
+        store = Recoverable(
+            log=log,
+            queues=parts.queues,
+            index=parts.index if config.message_index_enable else None,
+            deleted=parts.deleted,
+            dispatcher=parts.dispatcher,
+            plain=PlainRecords(parts.queues, parts.pending_keys, parts.deleted, parts.multi_dispatch),
+            check_crc=config.check_crc_on_recover,
+            progress=progress,
+            report=RecoveryReport(clean=clean),
+        )
+        return Recovery(
+            store,
+            checkpoint,
+            bool(broken),
+            lambda: self._write_if_there_is_room(now_ms),
+            lambda end: keep_dropped(parts.disk, log, config.below_root("cut"), end),
+        )
 
     def _cut_deletions(self, report: RecoveryReport) -> None:
         """A power cut may have taken the log's end, but not the note of a topic deleted behind it."""

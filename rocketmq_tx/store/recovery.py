@@ -11,15 +11,10 @@ from collections.abc import Callable
 from rocketmq_tx.errors import StoreDamaged
 from rocketmq_tx.store.catching_up import CatchUp
 from rocketmq_tx.store.checkpoint import Checkpoint
-from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.deleted_topics import DeletedTopics
-from rocketmq_tx.store.dispatcher import Dispatcher, QueueGap
+from rocketmq_tx.store.dispatcher import QueueGap
 from rocketmq_tx.store.log_marks import Origin, origin_of, read_head
 from rocketmq_tx.store.log_walk import record_behind
-from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.opening_progress import OpeningProgress
-from rocketmq_tx.store.plain_records import PlainRecords
-from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.recoverable import Recoverable
 from rocketmq_tx.store.recovery_report import Damage, RecoveryReport
 from rocketmq_tx.store.recovery_starts import StartFinder, Starts
 
@@ -31,30 +26,21 @@ class Recovery:
 
     def __init__(
         self,
-        log: CommitLog,
-        queues: QueueTable,
-        index: MessageIndex | None,
-        dispatcher: Dispatcher,
-        plain: PlainRecords,
-        deleted: DeletedTopics,
+        store: Recoverable,
         checkpoint: Checkpoint,
-        clean: bool,
-        check_crc: bool,
+        queues_damaged: bool,
         write_out: Callable[[], None],
         keep_dropped: Callable[[int], str | None],
-        queues_damaged: bool,
-        progress: OpeningProgress,
     ) -> None:
-        self._log = log
-        self._queues = queues
-        self._index = index
+        """`write_out` writes what waits in memory, `keep_dropped` the bytes behind an end, to a file."""
+        self._log = store.log
+        self._queues = store.queues
+        self._index = store.index
+        self.report = store.report
         self._checkpoint = checkpoint
         self._keep_dropped = keep_dropped
-        report = self.report = RecoveryReport(clean=clean)
-        self._finder = StartFinder(log, queues, index, deleted, check_crc, queues_damaged, progress, report)
-        self._catch_up = CatchUp(
-            log, queues, index, dispatcher, plain, check_crc, write_out, progress, report
-        )
+        self._finder = StartFinder(store, queues_damaged)
+        self._catch_up = CatchUp(store, write_out)
         self.flushed_to = 0
         self.claimed_to: int | None = None
         """Up to where the checkpoint covers the store as it is now; None when another one is due at once."""

@@ -9,14 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rocketmq_tx.store.checkpoint import Checkpoint, Claim, StoreTimes
-from rocketmq_tx.store.commit_log import CommitLog
-from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.log_walk import walk
-from rocketmq_tx.store.message_index import MessageIndex
-from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
-from rocketmq_tx.store.queue_table import QueueTable
+from rocketmq_tx.store.opening_progress import QUEUE_WORK
 from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
-from rocketmq_tx.store.recovery_report import RecoveryReport
+from rocketmq_tx.store.recoverable import Recoverable
 
 
 class Starts(NamedTuple):
@@ -27,27 +23,17 @@ class Starts(NamedTuple):
 
 
 class StartFinder:
-    """Finds the starts of one recovery. `report` gets what operators should know."""
+    """Finds the starts of one recovery. `queues_damaged` says that files of some are not what they were."""
 
-    def __init__(
-        self,
-        log: CommitLog,
-        queues: QueueTable,
-        index: MessageIndex | None,
-        deleted: DeletedTopics,
-        check_crc: bool,
-        queues_damaged: bool,
-        progress: OpeningProgress,
-        report: RecoveryReport,
-    ) -> None:
-        self._log = log
-        self._queues = queues
-        self._index = index
-        self._deleted = deleted
-        self._check_crc = check_crc
+    def __init__(self, store: Recoverable, queues_damaged: bool) -> None:
+        self._log = store.log
+        self._queues = store.queues
+        self._index = store.index
+        self._deleted = store.deleted
+        self._check_crc = store.check_crc
         self._queues_damaged = queues_damaged
-        self._progress = progress
-        self.report = report
+        self._progress = store.progress
+        self.report = store.report
         self._times = StoreTimes()
         self.claimed = False
         """Whether a claim was believed."""
