@@ -18,6 +18,10 @@ from rocketmq_tx.errors import OperatorError
 
 KINDS = {"broker": "mqbroker", "namesrv": "mqnamesrv"}
 USAGE = "Useage: mqshutdown broker | namesrv"
+HELP = f"""{USAGE}
+Stops those that this user runs here, in order, and waits for their end.
+exit code: 0 they have stopped, 1 one has not within 60 s, 255 none was running
+"""
 
 EXIT_NONE_RUNNING = 255
 WAIT_S = 60.0
@@ -32,6 +36,9 @@ def shut_down(
     pause: Callable[[float], None] = time.sleep,
 ) -> int:
     """Stops all daemons of a kind and prints what happened; returns the exit code."""
+    if list(arguments) in (["-h"], ["--help"]):
+        print(HELP, end="")
+        return 0
     if len(arguments) != 1 or arguments[0] not in KINDS:
         print(USAGE)
         return 1

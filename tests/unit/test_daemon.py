@@ -327,6 +327,12 @@ class ShutdownTests(SynchronousTestCase):
     def test_where_none_runs_apaches_words_say_so(self) -> None:
         self.assertEqual(self.run_it("namesrv"), (255, ["No mqnamesrv running."]))
 
+    def test_help_is_no_mistake(self) -> None:
+        for option in ("-h", "--help"):
+            code, lines = self.run_it(option)
+            self.assertEqual(code, 0)
+            self.assertIn("255 none was running", lines[-1])
+
     def test_other_words_get_apaches_usage(self) -> None:
         for arguments in ((), ("proxy",), ("broker", "namesrv")):
             self.assertEqual(self.run_it(*arguments), (1, ["Useage: mqshutdown broker | namesrv"]))
