@@ -53,6 +53,7 @@ class ReplicationSide:
         self._news = TableNews(surroundings.reactor)
         tables.topics.observers.append(self._news.changed)
         tables.groups.observers.append(self._news.changed)
+        storage.slaves.compares_logs = self._news.has_slave_at
         self._digests = LogDigests(storage.store, surroundings.off_reactor, self._news.is_slave)
         self._make_masters_end(surroundings, storage, cluster)
         self._make_slaves_end(surroundings, storage, tables, cluster, delays)

@@ -40,6 +40,10 @@ class TableNews:
             self._slaves.add(peer)
             self.changed()
 
+    def has_slave_at(self, host: str) -> bool:
+        """Whether a slave of this project is at that address."""
+        return any(peer.address[0] == host for peer in self._slaves)
+
     def changed(self, *_: Any) -> None:
         if self._slaves and self._timer is None:
             self._timer = self._reactor.callLater(TOGETHER_S, self._tell)

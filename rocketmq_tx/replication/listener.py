@@ -64,6 +64,7 @@ class SlaveListener(Service):
 
     async def _start(self) -> None:
         """On the port that was asked for, or else the usual one, or else any."""
+        self._slaves.leads_from(self._store.written_to)
         given = self._config.ha_listen_port
         wanted = [given] if given else [port for port in (usual_port(self._listen_port), 0) if port <= 65535]
         for port in wanted:

@@ -38,6 +38,7 @@ class MasterEnd:
 
     `from_last_file` says whether an empty slave gets only the last file, as Apache's do, or everything.
     `admit` is asked about a slave that greets, and raises FrameError for one that must not follow here.
+    `can_have` is up to where anybody can have got this log, None when that need not be asked.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class MasterEnd:
         log: LogExtent,
         from_last_file: Callable[[], bool] = lambda: False,
         admit: Callable[[Greeting], object] | None = None,
+        can_have: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._log = log
+        self._can_have = can_have
         self._from_last_file = from_last_file
         self._admit = admit
         self._reports = ReportDecoder(None if admit is None else self._greeted)
@@ -81,6 +84,12 @@ class MasterEnd:
             raise FrameError(
                 f"its log ends at {log_end}, {log_end - log.written_to} bytes beyond the end of this one: "
                 "it has messages that this master has lost or never had, and gets nothing"
+            )
+        can_have = self._can_have()
+        if can_have is not None and log_end > can_have and self.greeting is None:
+            raise FrameError(
+                f"its log ends at {log_end}, and nobody was sent this one beyond {can_have}: there it has"
+                " messages that this master has lost or never had; it needs an empty store"
             )
         if log_end < log.min_offset:
             raise FrameError(

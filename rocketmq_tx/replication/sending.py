@@ -64,7 +64,10 @@ class SlaveConnection(TwistedProtocol):
         self._admission = admission
         self._told = -1
         self._end = MasterEnd(
-            store, lambda: config.ha_sync_from_last_file, None if admission is None else admission.admit
+            store,
+            lambda: config.ha_sync_from_last_file,
+            None if admission is None else admission.admit,
+            self._can_have,
         )
         self._is_open = False
         self._goes_on = False
@@ -72,6 +75,7 @@ class SlaveConnection(TwistedProtocol):
         self._cold_reads = 0
         self._heard_s = self._written_s = 0.0
         self._reason = "it closed the connection"
+        self._host = ""
         self.name = "a slave"
 
     @property
@@ -84,11 +88,20 @@ class SlaveConnection(TwistedProtocol):
         """Who it says it is; None for a slave without `autoFailover`."""
         return self._end.greeting
 
+    @property
+    def sent_to(self) -> int | None:
+        """Up to where this slave was sent the log, or had it before; None before its first report."""
+        return self._end.sent_to
+
+    def _can_have(self) -> int | None:
+        return None if self._slaves.compares_logs(self._host) else self._slaves.can_have()
+
     # -- the connection --------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
         peer = transport.getPeer()
+        self._host = peer.host
         self.name = format_address(peer.host, peer.port)
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)

@@ -31,6 +31,9 @@ class Slave(Protocol):
     @property
     def greeting(self) -> Greeting | None: ...
 
+    @property
+    def sent_to(self) -> int | None: ...
+
     def send(self) -> None: ...
 
     def look_after(self) -> None: ...
@@ -61,6 +64,9 @@ class Slaves:
         """Of the connections of those who wait."""
         self.changed: Callable[[], object] = lambda: None
         """Called when a slave has come, gone, or acknowledged more."""
+        self.compares_logs: Callable[[str], bool] = lambda host: False
+        """Whether a slave at that address sees for itself that its log is this one, as Apache's do not."""
+        self._can_have: int | None = None
 
     def __iter__(self) -> Iterator[Slave]:
         return iter(list(self._slaves))
@@ -77,7 +83,18 @@ class Slaves:
         self._slaves[slave] = None
         self.changed()
 
+    def leads_from(self, log_end: int) -> None:
+        """From here on nobody can get more of this log than slaves are sent."""
+        self._can_have = log_end
+
+    def can_have(self) -> int | None:
+        """Up to where anybody can have this log; None before that is known."""
+        if self._can_have is None:
+            return None
+        return max([self._can_have, *[slave.sent_to or 0 for slave in self._slaves]])
+
     def removed(self, slave: Slave) -> None:
+        self._can_have = self.can_have()
         self._slaves.pop(slave, None)
         self.changed()
 

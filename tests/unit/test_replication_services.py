@@ -309,6 +309,35 @@ class SlaveListenerTests(ServiceCase):
             self.assertIsNotNone(self.connect(noise).lost_s, noise)
         self.assertEqual(len(self.slaves), 0)
 
+    def grow(self) -> int:
+        """The log's end after one more message."""
+        self.store.append_all([message()], NOW)
+        self.slaves.log_grew()
+        return self.store.written_to
+
+    def test_a_slave_that_has_more_than_anybody_was_sent_has_another_log_and_gets_nothing(self) -> None:
+        """The log may have outgrown the slave's by now, which does not make it the same."""
+        began = self.grow()
+        self.start()
+        follows = self.connect(encode_report(began))
+        sent = self.grow()
+        follows.transport.write(encode_report(sent))
+        follows.transport.loseConnection()
+        self.pass_time(0.1)
+        ahead = self.grow()
+        refused = self.connect(encode_report(ahead))
+        self.assertEqual((refused.heard, refused.lost_s is None), ([], False))
+        self.assertEqual(len(self.saying("needs an empty store")), 1)
+        self.assertIsNone(self.connect(encode_report(sent)).lost_s)
+        self.assertIsNone(self.connect(encode_report(ahead)).lost_s, "this one was sent by now")
+
+    def test_a_slave_that_compares_logs_for_itself_may_have_what_nobody_was_sent(self) -> None:
+        self.start()
+        asked: list[str] = []
+        self.slaves.compares_logs = lambda host: not asked.append(host)
+        self.assertIsNone(self.connect(encode_report(self.grow())).lost_s)
+        self.assertEqual(asked, [SLAVE])
+
     def test_how_far_slaves_are_behind_is_said_once_a_minute(self) -> None:
         self.config.ha_housekeeping_interval = 1_000_000
         self.start()

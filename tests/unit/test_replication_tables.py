@@ -281,6 +281,7 @@ class FakeSlavePeer:
     def __init__(self) -> None:
         self.is_open = True
         self.pushed: list[int] = []
+        self.address = ("192.0.2.2", 10911)
         self.name = "192.0.2.2:10911"
         self.answer: Deferred[Frame] = Deferred()
 
@@ -325,6 +326,12 @@ class TableNewsTests(SynchronousTestCase):
         sentences = ["192.0.2.2:10911 answered: the log here is not as far yet", "no answer within 3 s"]
         self.assertEqual(sorted(self.successResultOf(asked)), sentences)
         self.assertEqual([slave.pushed for slave in slaves], [[], *([[RequestCode.TAKE_TABLES]] * 3)])
+
+    def test_it_is_known_where_slaves_are(self) -> None:
+        news = TableNews(Clock())
+        self.assertFalse(news.has_slave_at("192.0.2.2"))
+        news.is_slave(FakeSlavePeer())
+        self.assertTrue(news.has_slave_at("192.0.2.2"))
 
     def test_a_change_of_a_group_or_a_topic_is_news(self) -> None:
         clock, tables = Clock(), Tables()
