@@ -111,25 +111,7 @@ class PushConsumer(Service):
         self._deliveries = Deliveries(
             listener, self._offsets, send_back, reactor, settings.concurrency, settings.messages_a_call
         )
-        timestamp_ms = settings.consume_from_timestamp_ms
-        self._assignment = Assignment(
-            PullServices(
-                group,
-                session.remoting,
-                session.routes,
-                session.membership,
-                self._offsets,
-                reactor,
-                settings.flow_limits,
-                settings.pull_batch_size,
-                Rarely(reactor),
-            ),
-            queries,
-            self._subscriptions,
-            self._deliveries.add,
-            settings.consume_from,
-            session.now_ms() - HALF_HOUR_MS if timestamp_ms is None else timestamp_ms,
-        )
+        self._assignment = self._make_assignment(queries)
         self._shares = Shares(
             group,
             self.client_id,
@@ -143,6 +125,29 @@ class PushConsumer(Service):
             self._rebalances,
             Periodic(reactor, COMMIT_INTERVAL_S, self._offsets.persist, "offset commit"),
             Periodic(reactor, MISSING_TOPIC_INTERVAL_S, self._look_for_missing, "look for missing topics"),
+        )
+
+    def _make_assignment(self, queries: QueueQueries) -> Assignment:
+        session, settings = self._session, self._settings
+        pulling = PullServices(
+            self.group,
+            session.remoting,
+            session.routes,
+            session.membership,
+            self._offsets,
+            self._reactor,
+            settings.flow_limits,
+            settings.pull_batch_size,
+            Rarely(self._reactor),
+        )
+        timestamp_ms = settings.consume_from_timestamp_ms
+        return Assignment(
+            pulling,
+            queries,
+            self._subscriptions,
+            self._deliveries.add,
+            settings.consume_from,
+            session.now_ms() - HALF_HOUR_MS if timestamp_ms is None else timestamp_ms,
         )
 
     @property
