@@ -93,7 +93,7 @@ class DelayProgressFile:
         on_disk: Callable[[], Deferred[None]],
         off_reactor: OffReactor,
     ) -> None:
-        self._progress = progress
+        self.progress = progress
         self._file = file
         self._on_disk = on_disk
         self._off_reactor = off_reactor
@@ -103,15 +103,15 @@ class DelayProgressFile:
         """Takes what was kept; StoreDamaged when a file exists but neither it nor its copy can be read."""
         kept = self._file.load(DelayOffsetSerializeWrapper.from_bytes)
         if kept is not None:
-            self._progress.replace(kept)
-        self._written_changes = self._progress.changes
+            self.progress.replace(kept)
+        self._written_changes = self.progress.changes
 
     def save_changed(self) -> Deferred[None] | None:
         """One round of periodic work; after a failure the next round writes what is true then."""
-        changes = self._progress.changes
+        changes = self.progress.changes
         if changes == self._written_changes:
             return None
-        content = self._progress.snapshot().to_bytes(pretty=True)
+        content = self.progress.snapshot().to_bytes(pretty=True)
         saving = self._on_disk().addCallback(lambda _: self._off_reactor(self._file.save, content))
         return saving.addCallback(lambda _: self._written(changes))
 

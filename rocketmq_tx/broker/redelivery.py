@@ -38,7 +38,6 @@ class RedeliverySide:
             store,
             appending,
             storage.arrivals,
-            self.progress,
             self.progress_file,
             reads,
             surroundings.reactor,

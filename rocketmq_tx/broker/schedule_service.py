@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from rocketmq_tx.broker.appending import Appending
-    from rocketmq_tx.broker.delay_progress import DelayProgress, DelayProgressFile
+    from rocketmq_tx.broker.delay_progress import DelayProgressFile
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.config.store import MessageStoreConfig
     from rocketmq_tx.runtime.arrivals import Arrivals
@@ -64,7 +64,6 @@ class ScheduleService(Service):
         store: StoredMessages,
         appending: Appending,
         arrivals: Arrivals,
-        progress: DelayProgress,
         progress_file: DelayProgressFile,
         reads: WarmReads,
         reactor: IReactorTime,
@@ -73,9 +72,9 @@ class ScheduleService(Service):
         self.setName("delayed messages")
         self._config = config
         self._store = store
-        self._delivery = DelayDelivery(store, appending, progress, now_ms)
+        self._progress = progress_file.progress
+        self._delivery = DelayDelivery(store, appending, self._progress, now_ms)
         self._arrivals = arrivals
-        self._progress = progress
         self._progress_file = progress_file
         self._reads = reads
         self._reactor = reactor
