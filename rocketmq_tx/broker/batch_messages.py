@@ -10,13 +10,13 @@ from typing import NamedTuple
 from zlib import crc32
 
 from rocketmq_tx.broker import send_rules, timer_rules
+from rocketmq_tx.broker.send_request import SendRequest
 from rocketmq_tx.broker.single_message import index_keys
 from rocketmq_tx.errors import MessageError, RequestRefused
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.batch import decode_batch
 from rocketmq_tx.protocol.batch_columns import UNIQUE_KEY_NAME
 from rocketmq_tx.protocol.flags import transaction_type
-from rocketmq_tx.protocol.headers import SendMessageRequestHeader
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import RECORD_FIXED_BYTES
 from rocketmq_tx.protocol.properties import (
@@ -77,20 +77,13 @@ def is_too_large(
 
 
 def batch_messages(
-    topic: str,
-    queue_id: int,
-    header: SendMessageRequestHeader,
-    body: bytes,
-    born_host: bytes,
-    *,
-    cluster: str,
-    max_message_size: int,
-    tails: BatchTails,
+    request: SendRequest, *, cluster: str, max_message_size: int, tails: BatchTails
 ) -> tuple[list[NewMessage], bool]:
     """(the messages, whether the sender waits). Raises RequestRefused, or MessageError for a torn body.
 
     The messages are plain tuples, which are cheaper.
     """
+    topic, queue_id, header, body, born_host = request
     if transaction_type(header.sys_flag):
         raise send_rules.message_illegal(max_message_size)
     shared = SharedProperties.of(header.properties, cluster)

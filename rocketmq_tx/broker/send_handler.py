@@ -21,6 +21,7 @@ from rocketmq_tx.broker.batch_messages import BatchTails, batch_messages
 from rocketmq_tx.broker.further_queues import FurtherQueues
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.send_answers import SendAnswers
+from rocketmq_tx.broker.send_request import SendRequest
 from rocketmq_tx.broker.single_message import single_message
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.config.settings import BrokerSettings
@@ -136,15 +137,16 @@ class SendHandler:
         send.queue_id = header.queue_id if header.queue_id >= 0 else _any_queue(config)
         send.is_batch = header.batch
         store = self._settings.store
+        request = SendRequest(topic, send.queue_id, header, send.frame.body, peer.packed_host)
         if header.batch:
             send.messages, send.waits = batch_messages(
-                topic, send.queue_id, header, send.frame.body, peer.packed_host,
+                request,
                 cluster=self._broker.broker_cluster_name, max_message_size=store.max_message_size,
                 tails=self._batch_tails,
             )  # fmt: skip
         else:
             message, send.waits = single_message(
-                topic, send.queue_id, header, send.frame.body, peer.packed_host, now_ms,
+                request, now_ms,
                 dead_letter_topic=self._dead_letter_topic(topic, header, send.frame.version),
                 broker=self._broker, store=store, filter_type=config.topic_filter_type,
             )  # fmt: skip

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from rocketmq_tx.broker import send_rules, timer_rules
+from rocketmq_tx.broker.send_request import SendRequest
 from rocketmq_tx.config.broker import BrokerConfig
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.protocol import property_names as prop
 from rocketmq_tx.protocol.bodies import TopicFilterType
 from rocketmq_tx.protocol.flags import TRANSACTION_NOT, SysFlag, with_transaction_type
-from rocketmq_tx.protocol.headers import SendMessageRequestHeader
 from rocketmq_tx.protocol.java import crc32, tags_code
 from rocketmq_tx.protocol.properties import decode_properties
 from rocketmq_tx.store.append import NewMessage
 
 
 def single_message(
-    topic: str,
-    queue_id: int,
-    header: SendMessageRequestHeader,
-    body: bytes,
-    born_host: bytes,
+    request: SendRequest,
     now_ms: int,
     *,
     dead_letter_topic: str | None,
@@ -31,15 +27,11 @@ def single_message(
 
     A message for the dead letter queue is stored there at once, with its delay taken off.
     """
-    properties, sys_flag = decode_properties(header.properties), header.sys_flag
-    if send_rules.retry_group(topic) is not None:
-        # A retry is no new transaction; clients before 4.6.1 leave the mark of the first one on it.
-        properties.pop(prop.TRANSACTION_PREPARED, None)
-        sys_flag = with_transaction_type(sys_flag, TRANSACTION_NOT)
+    topic, queue_id, header, body, born_host = request
+    properties, sys_flag = _own(request, filter_type)
     if dead_letter_topic is not None:
         topic, queue_id = dead_letter_topic, 0
         properties[prop.DELAY] = "0"
-    sys_flag |= SysFlag.MULTI_TAGS if filter_type is TopicFilterType.MULTI_TAG else 0
     delays_ms = store.delay_levels_ms
     placement = send_rules.place(
         topic,
@@ -69,6 +61,16 @@ def single_message(
         index_keys(properties),
     )
     return message, placement.waits
+
+
+def _own(request: SendRequest, filter_type: TopicFilterType | None) -> tuple[dict[str, str], int]:
+    """Properties and system flag that are this send's own, and not left over from an earlier one."""
+    properties, sys_flag = decode_properties(request.header.properties), request.header.sys_flag
+    if send_rules.retry_group(request.topic) is not None:
+        # A retry is no new transaction; clients before 4.6.1 leave the mark of the first one on it.
+        properties.pop(prop.TRANSACTION_PREPARED, None)
+        sys_flag = with_transaction_type(sys_flag, TRANSACTION_NOT)
+    return properties, sys_flag | (SysFlag.MULTI_TAGS if filter_type is TopicFilterType.MULTI_TAG else 0)
 
 
 def queue_code(placement: send_rules.Placement, now_ms: int, delays_ms: tuple[int, ...]) -> int:

@@ -17,6 +17,7 @@ from rocketmq_tx.broker.end_transactions import EndTransactions
 from rocketmq_tx.broker.offsets import ConsumerOffsets
 from rocketmq_tx.broker.producer_choice import ProducerChoice
 from rocketmq_tx.broker.put_backs import PutBacks
+from rocketmq_tx.broker.send_request import SendRequest
 from rocketmq_tx.broker.single_message import single_message
 from rocketmq_tx.broker.topics import TopicTable
 from rocketmq_tx.broker.transaction_checks import TransactionChecks
@@ -189,7 +190,7 @@ class Bench:
             reconsume_times=2,
         )
         message, _ = single_message(
-            TOPIC, queue_id, header, body, BORN_HOST, self.now_ms(),
+            SendRequest(TOPIC, queue_id, header, body, BORN_HOST), self.now_ms(),
             dead_letter_topic=None, broker=self.settings.broker, store=self.settings.store, filter_type=None,
         )  # fmt: skip
         return message
