@@ -28,6 +28,7 @@ Chunk = tuple[int, bytes]
 SYNC_LANES = 3
 """So many syncs of one file may overlap and each hear of a failed write: two flushes and a checkpoint."""
 _FIRST_READ_BYTES = 4096
+_KEPT_MAX_BYTES = 256 << 10
 
 
 class CommitLog:
@@ -55,6 +56,8 @@ class CommitLog:
         """A segment was made or removed since the directory was last synced."""
         self._last_file: DiskFile | None = None
         self._last_file_start = -1
+        self._last_chunk: Chunk = (0, b"")
+        """What was written last: slaves that keep up get it from here, not from the file."""
 
     @property
     def min_offset(self) -> int:
@@ -85,6 +88,7 @@ class CommitLog:
 
     def set_end(self, offset: int) -> None:
         """Everything from `offset` on is dropped: the log ends there."""
+        self._last_chunk = (0, b"")
         self.segments.cut(offset)
         for start in [start for start in self.unsynced if start >= offset]:
             del self.unsynced[start]  # removed: one of that name will be another file
@@ -125,6 +129,8 @@ class CommitLog:
             self._take_back(before, error)
             raise
         self.written_to = end
+        if chunks and len(chunks[-1][1]) <= _KEPT_MAX_BYTES:
+            self._last_chunk = chunks[-1]
 
     def sync_from(self, offset: int) -> None:
         """Waits until everything from `offset` on is on the device, names of files included."""
@@ -169,6 +175,13 @@ class CommitLog:
         """What a sync on that lane has to sync of a segment; two lanes never share it."""
         held = self.unsynced.get(start, ())
         return held[lane] if lane < len(held) else self._files.open_another(self.segments.path(start))
+
+    def newest(self, offset: int, length: int) -> bytes | None:
+        """As `read`, from memory; None unless all of it was written at last."""
+        begin, data = self._last_chunk
+        if not 0 <= offset - begin <= len(data) - length:
+            return None
+        return data[offset - begin : offset - begin + length]
 
     def read(self, offset: int, length: int, may_block: bool = True) -> bytes:
         """`length` bytes of one segment."""

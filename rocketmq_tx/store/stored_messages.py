@@ -110,7 +110,10 @@ class StoredMessages:
         if not self.min_offset <= offset <= log.written_to:
             raise StoreError(f"the log has {self.min_offset} to {log.written_to}, and no offset {offset}")
         length = min(max_length, log.segments.end_of(offset) - offset, log.written_to - offset)
-        return log.read(offset, length, may_block) if length > 0 else b""
+        if length <= 0:
+            return b""
+        newest = log.newest(offset, length)
+        return log.read(offset, length, may_block) if newest is None else newest
 
     def queue_offsets(self, topic: str, queue_id: int) -> tuple[int, int]:
         """(min, max): the oldest message's number and the next one's; (0, 0) for a queue without messages."""
