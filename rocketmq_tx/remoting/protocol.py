@@ -212,17 +212,20 @@ class FrameProtocol(Protocol):
     def _take_mixed(self, answers: list[Answer], run: list[Any], size_bytes: int) -> None:
         """Answers of which some come later. The size of the read is shared out among those."""
         later = [answer for answer in answers if isinstance(answer, Deferred)]
-        share = size_bytes // len(later)
-        self._awaited += len(later)
-        self._awaited_bytes += share * len(later)
-        self.connections.answers_awaited(len(later), share * len(later))
         for answer in answers:
             if isinstance(answer, bytes):
                 self._out.append(answer)
                 self._out_bytes += len(answer)
-        alone = run if len(run) == 1 else []
         for deferred in later:
-            deferred.addCallbacks(self._came_later, self._failed_later, (share,), errbackArgs=(share, alone))
+            self._take_later(deferred, run, size_bytes // len(later))
+
+    def _take_later(self, answer: Deferred[bytes], run: list[Any], share: int) -> None:
+        """An answer that comes later; so many of the read's bytes are counted until then."""
+        self._awaited += 1
+        self._awaited_bytes += share
+        self.connections.answers_awaited(1, share)
+        alone = run if len(run) == 1 else []
+        answer.addCallbacks(self._came_later, self._failed_later, (share,), errbackArgs=(share, alone))
 
     def _came_later(self, data: bytes, share: int) -> None:
         if self._gone:
