@@ -285,6 +285,9 @@ class _MemoryFile:
             raise StoreError(f"{self.path} ends before the {len(buffer)} bytes wanted at {offset}")
         buffer[:] = data
 
+    def expect(self, offset: int, length: int) -> None:
+        """All is in memory."""
+
     def data_from(self, offset: int) -> int | None:
         """As a file system of pages would: those without a byte that is set are holes."""
         rest = self._node.content[offset:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rocketmq_tx.broker.appending import Appending
+from rocketmq_tx.broker.room_keeping import RoomKeeping
 from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.broker.store_service import StoreService
 from rocketmq_tx.replication.slaves import Slaves
@@ -39,7 +40,10 @@ class StorageSide:
         flush_threads = [thread(reactor, f"flush-{number}") for number in (1, 2)]
         self.flushes = GroupCommit(self.store, Watermark(reactor), flush_threads, reactor)
         checkpoint_thread = thread(reactor, "checkpoint")
-        self.service = StoreService(self.store, config, self.flushes, checkpoint_thread, reactor, now_ms)
+        room = RoomKeeping(self.store.room, thread(reactor, "log-room"))
+        self.service = StoreService(
+            self.store, config, self.flushes, checkpoint_thread, reactor, now_ms, room
+        )
         self.arrivals = Arrivals(reactor)
         self.slaves = Slaves(config, reactor)
         self.automatic = automatic = self._make_automatic(surroundings)

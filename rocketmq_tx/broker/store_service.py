@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from rocketmq_tx.broker.derived_tending import QUEUES_A_TURN, DerivedTending
 from rocketmq_tx.broker.retention import Retention
+from rocketmq_tx.broker.room_keeping import RoomKeeping
 from rocketmq_tx.config.store import MessageStoreConfig
 from rocketmq_tx.config.values import FlushDiskType
 from rocketmq_tx.errors import StoreError
@@ -41,7 +42,10 @@ _FIGURES = re.compile(r"[0-9]+")
 
 
 class StoreService(Service):
-    """Opens, tends and closes a message store. `appended` is to be called after each append."""
+    """Opens, tends and closes a message store. `appended` is to be called after each append.
+
+    Without `room` nobody sees to that of the log.
+    """
 
     _log = Logger()
 
@@ -53,6 +57,7 @@ class StoreService(Service):
         checkpoint_thread: Runner,
         reactor: IReactorTime,
         now_ms: Callable[[], int],
+        room: RoomKeeping | None = None,
     ) -> None:
         self.setName("message store")
         self._store = store
@@ -72,7 +77,7 @@ class StoreService(Service):
         self._tending = DerivedTending(
             store.derived, config, checkpoint_thread, flushes.others_flushed, reactor, now_ms
         )
-        self.appended = self._tending.appended
+        self._room = room
         self.index_ready = self._tending.index_ready
         self._jobs: list[Periodic | Retention] = [
             Periodic(
@@ -82,6 +87,12 @@ class StoreService(Service):
             Periodic(reactor, DISK_WATCH_S, self._watch_disk, "disk watch", first_after_s=1.0),
             self.retention,
         ]
+
+    def appended(self) -> None:
+        """Messages came in."""
+        self._tending.appended()
+        if self._room is not None:
+            self._room.appended()
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -131,6 +142,8 @@ class StoreService(Service):
         if job is not None:
             await self._checkpoint_thread.run(job.run)
         self._checkpoint_thread.abandon()
+        if self._room is not None:
+            self._room.stop()
         self._store.finish_close(job)
         self._log.info("store closed: directory={directory}", directory=self._config.store_path_root_dir)
 

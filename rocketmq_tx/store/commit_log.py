@@ -73,6 +73,11 @@ class CommitLog:
         """The file of the newest segment; None when there is none."""
         return self.segments.path(self.segments.starts[-1]) if self.segments.starts else None
 
+    @property
+    def last_file(self) -> tuple[DiskFile | None, int]:
+        """The file that was written to last, if any was, and the offset at which it begins."""
+        return self._last_file, self._last_file_start
+
     def load(self) -> None:
         """Finds the segments, whose size on disk counts; the configured one is for a new log."""
         for directory in self.segments.directories:

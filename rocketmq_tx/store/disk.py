@@ -44,6 +44,9 @@ class DiskFile(Protocol):
     def pread_cached_into(self, buffer: memoryview, offset: int) -> None:
         """Fills the buffer in the same way; StoreError where the file ends before that."""
 
+    def expect(self, offset: int, length: int) -> None:
+        """These bytes will be wanted: gets memory for them where the platform can. May block; never fails."""
+
     def data_from(self, offset: int) -> int | None:
         """Where, from `offset` on, bytes come that may be other than zeros; None when there are none."""
 

@@ -16,6 +16,7 @@ from rocketmq_tx.store.checkpointing import CheckpointJob
 from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.disk_use import DiskUse, disk_use
 from rocketmq_tx.store.expiry import Expiry
+from rocketmq_tx.store.log_room import LogRoom
 from rocketmq_tx.store.opening import Opening
 from rocketmq_tx.store.recovery import Damage, RecoveryReport
 from rocketmq_tx.store.segments import OPEN_FILES_MAX
@@ -58,6 +59,7 @@ class MessageStore(ArrivingMessages):
         self._directory = parts.directory
         self._damage = parts.damage
         self._opening = Opening(parts, seconds)
+        self.room = LogRoom(parts.log)
         self.expiry = Expiry(disk, parts.log, parts.queues, parts.index, parts.flusher)
 
     # -- opening and closing -------------------------------------------------------------------------------

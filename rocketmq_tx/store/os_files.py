@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from rocketmq_tx.errors import StoreError, WouldBlock
 from rocketmq_tx.store.disk import disk_error
@@ -15,6 +16,8 @@ except ImportError:  # pragma: no cover - Windows
 
 OPEN_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 """Bytes as they are, and nothing for child processes."""
+_EXPECTED_BYTES = 256 << 10
+"""Of a piece of advice, the kernel heeds what the device would read at once."""
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -78,6 +81,9 @@ class PortableFile:
             raise StoreError(f"{self.path} ends before the {len(buffer)} bytes wanted at {offset}")
         buffer[:] = data
 
+    def expect(self, offset: int, length: int) -> None:
+        """Nothing can be done."""
+
     def data_from(self, offset: int) -> int | None:
         return offset if offset < self.size() else None
 
@@ -138,6 +144,15 @@ class OsFile(PortableFile):
             except OSError:
                 pass  # what it is, is found and said below
         super().pread_cached_into(buffer, offset)
+
+    def expect(self, offset: int, length: int) -> None:
+        if not hasattr(os, "posix_fadvise"):
+            return
+        end = offset + length
+        for begin in range(offset, end, _EXPECTED_BYTES):
+            with suppress(OSError):  # it is only advice
+                size = min(_EXPECTED_BYTES, end - begin)
+                os.posix_fadvise(self._descriptor, begin, size, os.POSIX_FADV_WILLNEED)
 
     def data_from(self, offset: int) -> int | None:
         if not hasattr(os, "SEEK_DATA"):
