@@ -171,12 +171,12 @@ class Tending(SynchronousTestCase):
         self.clock.pump([0.004, 0.004])
         self.assertEqual(self.store.done, ["open", "index"])
         self.service.appended()
-        self.clock.advance(0.008)
+        self.clock.advance(INDEX_BITE_LONGEST_S)
         self.assertEqual(self.store.done, ["open", "index", "index"])
         self.stop()
 
     def test_few_keys_wait_for_more_of_them_and_many_do_not(self) -> None:
-        for keys, waited_s in ((4, INDEX_BITE_S), (4, INDEX_BITE_LONGEST_S), (1000, INDEX_BITE_LONGEST_S)):
+        for keys, waited_s in ((1, INDEX_BITE_S), (1, INDEX_BITE_LONGEST_S), (10_000, INDEX_BITE_LONGEST_S)):
             self.store.keys_waiting = keys
             self.service.appended()
             self.clock.advance(waited_s - 0.0005)
