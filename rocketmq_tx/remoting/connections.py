@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rocketmq_tx.remoting.peer import Peer
     from rocketmq_tx.remoting.protocol import FrameProtocol
     from rocketmq_tx.remoting.registry import Registry
+    from rocketmq_tx.remoting.writing_side import WritingSide
 
 #: Requests that wait in line when there is too much to do. A message sent back by a consumer is none of them.
 SENDS = frozenset(
@@ -96,16 +97,17 @@ class TurnEnd:
     wakes them is done.
     """
 
-    __slots__ = ("_call", "_marked", "_reactor", "reading")
+    __slots__ = ("_call", "_reactor", "marked", "reading")
 
     def __init__(self, reactor: IReactorTime) -> None:
         self.reading = False
         self._reactor = reactor
-        self._marked: list[FrameProtocol] = []
+        self.marked: list[WritingSide] = []
+        """Who has such answers."""
         self._call: IDelayedCall | None = None
 
-    def mark(self, protocol: FrameProtocol) -> None:
-        self._marked.append(protocol)
+    def mark(self, protocol: WritingSide) -> None:
+        self.marked.append(protocol)
         if not self.reading and self._call is None:
             self._call = self._reactor.callLater(0, self.flush)
 
@@ -119,7 +121,7 @@ class TurnEnd:
             wake()
         finally:
             self.reading = False
-            if self._marked:
+            if self.marked:
                 self.flush()
 
     def flush(self) -> None:
@@ -127,14 +129,10 @@ class TurnEnd:
             if self._call.active():
                 self._call.cancel()
             self._call = None
-        while self._marked:
-            marked, self._marked = self._marked, []
+        while self.marked:
+            marked, self.marked = self.marked, []
             for protocol in marked:
                 protocol.flush()
-
-    @property
-    def is_due(self) -> bool:
-        return bool(self._marked)
 
 
 class Connections:
