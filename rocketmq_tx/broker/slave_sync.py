@@ -113,10 +113,10 @@ class SlaveSync(Periodic):
     @serves(RequestCode.TAKE_TABLES)
     async def take_tables(self, peer: Peer, frame: Frame, header: None) -> Reply:
         """The master wants to be sure that this slave knows its topics, and which of them it has deleted."""
-        if self._master is None:
-            raise _refused("this broker does not know its master yet")
+        if self._master is None or not self.running:
+            raise _refused("this broker follows nobody")
         try:
-            await self._take(self._master, RequestCode.GET_ALL_TOPIC_CONFIG, self._take_topics)
+            await self._take(self._master, RequestCode.GET_ALL_TOPIC_CONFIG, self._take_topics_of_master)
         except RocketMQError as error:
             raise _refused(f"topics not taken: {error}") from error
         if not await within(self._reactor, self._gone, LOG_WAIT_S):
@@ -129,6 +129,12 @@ class SlaveSync(Periodic):
 
     def _take_all(self) -> Deferred[None] | None:
         return None if self._master is None else Deferred.fromCoroutine(self._take_from(self._master))
+
+    def _take_topics_of_master(self, body: bytes) -> None:
+        """Unless this broker has taken over meanwhile, and the former master has not noticed."""
+        if not self.running:
+            raise _refused("this broker follows nobody any more")
+        self._take_topics(body)
 
     def _take_topics(self, body: bytes) -> None:
         table = TopicConfigSerializeWrapper.from_bytes(body)

@@ -64,9 +64,14 @@ class Network:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.brokers: dict[str, dict[int, bytes]] = {}
+        self.held: Deferred[Frame] | None = None
+        """The next answer, if it is not to come at once."""
 
     def call(self, address: str, frame: Frame, timeout_s: float) -> Deferred[Frame]:
         self.asked.append((address, frame.code))
+        if self.held is not None:
+            held, self.held = self.held, None
+            return held
         broker = self.brokers.get(address)
         if broker is None:
             return fail(ConnectFailed(f"no connection to {address}: refused"))
@@ -163,8 +168,22 @@ class SlaveSyncTests(SynchronousTestCase):
         self.gone.callback(None)
         self.assertEqual(self.successResultOf(answer).code, 0)
 
+    def test_a_former_master_that_wants_to_be_sure_is_refused_and_nothing_is_taken_of_it(self) -> None:
+        """Who takes over stops following, and must not get the tables of a master that has not noticed."""
+        self.answer()
+        self.sync.master_is(MASTER)
+        self.master.topics.put(TopicConfig(topic_name="Later"))
+        late = self.network.held = Deferred()
+        on_its_way = self.have_taken()
+        self.sync.stopService()
+        late.callback(Frame(0, body=self.master.topics.snapshot().to_bytes()))
+        self.failureResultOf(on_its_way, RequestRefused)
+        self.answer()
+        self.failureResultOf(self.have_taken(), RequestRefused)
+        self.assertIsNone(self.slave.topics.get("Later"))
+
     def test_a_master_that_wants_to_be_sure_hears_what_keeps_this_slave(self) -> None:
-        self.assertIn("does not know", self.failureResultOf(self.have_taken()).value.remark)
+        self.assertIn("follows nobody", self.failureResultOf(self.have_taken()).value.remark)
         self.answer()
         self.sync.master_is(MASTER)
         self.master_deletes()
