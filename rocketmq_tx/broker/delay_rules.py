@@ -32,11 +32,6 @@ def queue_of(level: int) -> int:
     return level - 1
 
 
-def level_of(queue_id: int) -> int:
-    """The other way round."""
-    return queue_id + 1
-
-
 def delay_ms(level: int, levels_ms: Sequence[int]) -> int:
     """The delay of a level; levels that the configuration no longer has count as its highest."""
     return levels_ms[min(level, len(levels_ms)) - 1] if levels_ms else 0

@@ -47,10 +47,6 @@ class TopicTable(VersionedTable[TopicConfig]):
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    def is_system(self, name: str) -> bool:
-        """True for names that no client may create or delete."""
-        return names.is_system_topic(name, self.own_system_topics())
-
     def own_system_topics(self) -> tuple[str, ...]:
         """System topics whose names come from this broker's settings."""
         broker = self._broker

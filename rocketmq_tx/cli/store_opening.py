@@ -33,7 +33,6 @@ from rocketmq_tx.store.store_files import IndexSize, StoreFiles
 
 EXIT_CLEAN = 0
 EXIT_DAMAGE = 1
-EXIT_USAGE = 2
 Item = TypeVar("Item")
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -79,11 +79,6 @@ class InSyncReplicas:
         return self._acknowledged.wait(self._log.written_to, timeout_s).addErrback(_trap_late)
 
     @property
-    def acknowledged_to(self) -> int:
-        """Up to where this master has acknowledged its log, and may any time."""
-        return self._acknowledged.value
-
-    @property
     def in_sync(self) -> frozenset[int]:
         """The set that the coordination service is known to hold, while this broker leads."""
         return self._set.confirmed

@@ -58,12 +58,6 @@ SEND_FORBIDDEN_TOPICS = frozenset(
 
 # -- groups with a meaning ---------------------------------------------------------------------------------
 
-DEFAULT_PRODUCER_GROUP: Final = "DEFAULT_PRODUCER"
-DEFAULT_CONSUMER_GROUP: Final = "DEFAULT_CONSUMER"
-CLIENT_INNER_PRODUCER_GROUP: Final = "CLIENT_INNER_PRODUCER"
-SELF_TEST_PRODUCER_GROUP: Final = "SELF_TEST_P_GROUP"
-SCHEDULE_CONSUMER_GROUP: Final = "SCHEDULE_CONSUMER"
-MONITOR_CONSUMER_GROUP: Final = "__MONITOR_CONSUMER"
 TOOLS_CONSUMER_GROUP: Final = "TOOLS_CONSUMER"
 TRANSACTION_CONSUMER_GROUP: Final = "CID_RMQ_SYS_TRANS"
 SYSTEM_GROUP_PREFIX: Final = "CID_RMQ_SYS_"
@@ -220,39 +214,3 @@ def dlq_topic(group: str) -> str:
 def reply_topic(cluster: str) -> str:
     """Where replies of request-reply messages are stored."""
     return f"{cluster}_{REPLY_TOPIC_SUFFIX}"
-
-
-def _split_prefix(resource: str) -> tuple[str, str]:
-    for prefix in (RETRY_PREFIX, DLQ_PREFIX):
-        if resource.startswith(prefix):
-            return prefix, resource[len(prefix) :]
-    return "", resource
-
-
-def _is_system_resource(resource: str) -> bool:
-    return is_system_topic(resource) or is_system_group(resource)
-
-
-def with_namespace(namespace: str, resource: str) -> str:
-    """`NS%name`, a retry or DLQ prefix kept in front; system names and wrapped names stay as they are."""
-    if not namespace or not resource or _is_system_resource(resource):
-        return resource
-    prefix, name = _split_prefix(resource)
-    return resource if name.startswith(f"{namespace}%") else f"{prefix}{namespace}%{name}"
-
-
-def without_namespace(resource: str) -> str:
-    """The name as its user knows it; a retry or DLQ prefix is kept."""
-    if _is_system_resource(resource):
-        return resource
-    prefix, name = _split_prefix(resource)
-    namespace, separator, rest = name.partition("%")
-    return prefix + rest if namespace and separator else resource
-
-
-def namespace_of(resource: str) -> str:
-    """The namespace part, empty when there is none."""
-    if _is_system_resource(resource):
-        return ""
-    namespace, separator, _ = _split_prefix(resource)[1].partition("%")
-    return namespace if separator else ""

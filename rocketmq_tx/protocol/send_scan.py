@@ -19,8 +19,8 @@ A scanned send is a plain tuple, to be taken apart by whoever handles a run of t
         plan = route.derived or self.plan(route)      # topic exists? permission? queue? once per route
         stored = tail.derived or self.stored(tail)    # WAIT out, CLUSTER in, tag hash, keys: once per tail
 
-and a send that is not ordinary goes the general way by `as_header` and `as_frame`. When settings of a topic
-or of the broker change, `SendScanner.forget_routes` drops all routes together with what hangs on them.
+and a send that is not ordinary goes the general way by `as_header` and `as_frame`. Whoever hangs a conclusion
+on a route takes it off again when settings change: sends that wait in line still hold the route.
 
 The pattern alone trusts quotes. What it found is proven when it enters a cache, so only once for each text:
 a route by parsing the whole frame and writing its constant part again, a tail by looking at each character.
@@ -141,16 +141,6 @@ class SendScanner:
     def known_route(self, head: bytes, rest: bytes, version: bytes) -> SendRoute | None:
         """The route that a scanned header with these parts had; None when it was not proven yet."""
         return self._routes.get((head, rest, version))
-
-    def forget_routes(self) -> None:
-        """Settings changed: every route is made anew at its next message, without anything derived."""
-        self._routes.clear()
-        self.shapes.clear()
-
-    def forget_tails(self) -> None:
-        """What handlers derive from properties changed (the cluster's name, delay levels)."""
-        self._tails.clear()
-        self.shapes.clear()
 
     def _new_tail(self, before: bytes, after: bytes) -> PropertyTail | None:
         if after and not after.startswith(_SEPARATOR):

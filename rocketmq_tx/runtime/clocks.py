@@ -28,8 +28,3 @@ def use_steady_clock(reactor: IReactorTime) -> None:
     Call it before anything is scheduled: calls already waiting hold times of the old clock.
     """
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-
-
-def steady_wall_clock(reactor: IReactorTime) -> WallClock:
-    """A wall clock that moves with the reactor's: for tests on a fake clock."""
-    return lambda: int(reactor.seconds() * 1000)

@@ -11,7 +11,6 @@ import struct
 
 BLANK = struct.Struct(">II")
 """Bytes left and magic: ends a commit log file into which the next record does not fit."""
-BLANK_BYTES = 8
 
 # -- consume queue -------------------------------------------------------------------------------------------
 

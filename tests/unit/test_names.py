@@ -64,10 +64,3 @@ class Names(SynchronousTestCase):
             made = (names.retry_topic(group), names.dlq_topic(group), names.reply_topic(group))
             self.assertEqual(made, (line["retry"], line["dlq"], line["reply"]))
             self.assertEqual(names.is_system_group(group), line["isSysConsumerGroup"])
-
-    def test_namespaces_are_put_on_and_taken_off_as_recorded(self) -> None:
-        for line in self.vectors("namespace"):
-            resource = line["resource"]
-            self.assertEqual(names.with_namespace(line["ns"], resource), line["wrap"])
-            self.assertEqual(names.without_namespace(resource), line["without"])
-            self.assertEqual(names.namespace_of(resource), line["nsFrom"])

@@ -16,7 +16,6 @@ from rocketmq_tx.broker.delay_rules import (
     delay_ms,
     delivered,
     due,
-    level_of,
     queue_of,
 )
 from rocketmq_tx.protocol.java import string_hash
@@ -67,7 +66,7 @@ class WhenItIsTime(SynchronousTestCase):
         self.assertEqual(delay_ms(1, ()), 0)
 
     def test_levels_count_from_one_queues_from_zero(self) -> None:
-        self.assertEqual((queue_of(1), level_of(0)), (0, 1))
+        self.assertEqual([queue_of(level) for level in (1, 2, 18)], [0, 1, 17])
 
 
 class StepsOfTheClock(SynchronousTestCase):

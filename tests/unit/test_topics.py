@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker.topic_rules import inherited_topic, make_topic
 from rocketmq_tx.broker.topics import TopicChange, TopicTable
+from rocketmq_tx.errors import RequestRefused
+from rocketmq_tx.protocol import names
 from rocketmq_tx.protocol.bodies import TopicConfig, TopicConfigSerializeWrapper, TopicFilterType
 from rocketmq_tx.protocol.flags import Perm
 from tests import golden
@@ -36,8 +38,8 @@ class TopicsAtStart(SynchronousTestCase):
     def test_the_trace_topic_is_made_when_tracing_is_on(self) -> None:
         table = topic_table(traceTopicEnable=True, msgTraceTopicName="MyTrace")
         self.assertEqual(table.get("MyTrace"), make_topic("MyTrace", 1))
-        self.assertTrue(table.is_system("MyTrace"))
-        self.assertFalse(topic_table(msgTraceTopicName="MyTrace").is_system("MyTrace"))
+        self.assertIn("MyTrace", table.own_system_topics())
+        self.assertNotIn("MyTrace", topic_table(msgTraceTopicName="MyTrace").own_system_topics())
 
     def test_cluster_and_broker_topic_only_inherit_when_they_are_switched_off(self) -> None:
         table = topic_table(clusterTopicEnable=False, brokerTopicEnable=False)
@@ -47,10 +49,10 @@ class TopicsAtStart(SynchronousTestCase):
             self.assertEqual(config.perm, 1)
 
     def test_names_from_the_settings_are_reserved(self) -> None:
-        table = topic_table()
+        own = topic_table().own_system_topics()
         for name in ("TBW102", "GoldenCluster", "broker-a", "GoldenCluster_REPLY_TOPIC", "rmq_sys_foo"):
-            self.assertTrue(table.is_system(name), name)
-        self.assertFalse(table.is_system("TopicTest"))
+            self.assertRaises(RequestRefused, names.check_not_system_topic, name, own)
+        names.check_not_system_topic("TopicTest", own)
 
 
 class TopicsForSends(SynchronousTestCase):
