@@ -94,6 +94,14 @@ class StoreError(RocketMQError):
     """A file operation failed; nothing of it is acknowledged. Names file, offset and cause."""
 
 
+class Unreadable(StoreError):
+    """The device cannot read the file at `path` (EIO)."""
+
+    def __init__(self, sentence: str, path: str) -> None:
+        super().__init__(sentence)
+        self.path = path
+
+
 class StoreUnavailable(StoreError):
     """The store takes no message now (disk full, shutting down, slave); reads go on."""
 

@@ -34,6 +34,8 @@ class _Node:
         self.unsynced: list[Operation] = []
         self.write_back_errors = 0
         self.is_error_seen = True
+        self.bad_for: str | None = None
+        """An action that the device cannot do with it, under whatever name."""
 
     def change(self, operation: Operation) -> None:
         operation(self.content)
@@ -69,6 +71,10 @@ class MemoryDisk:
         """
         self._faults.append((action, path_part, error_number, short))
 
+    def spoil_sectors(self, action: str, path: str) -> None:
+        """From now on `action` (open, read) fails with EIO on that file, but not on a new one of its name."""
+        self.nodes[path].bad_for = action
+
     def lose_unsynced(self, path_part: str) -> None:
         """The device takes nothing of what was written so far to such files, and drops it.
 
@@ -87,6 +93,8 @@ class MemoryDisk:
 
     def check(self, action: str, path: str) -> int | None:
         """Raises OSError when this is to fail; returns how many bytes are written before."""
+        if path in self.nodes and self.nodes[path].bad_for == action:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         for wanted, part, number, short in self._faults:
             if wanted == action and part in path:
                 if short is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 from typing import NamedTuple, Protocol
 
-from rocketmq_tx.errors import StoreError, StoreUnavailable
+from rocketmq_tx.errors import StoreError, StoreUnavailable, Unreadable
 
+_READS = frozenset({"open", "read", "look at", "look for data in"})
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -116,4 +117,6 @@ def disk_error(action: str, path: str, offset: int | None, error: OSError) -> St
     cause = error.strerror or str(error)
     if error.errno in NO_ROOM:
         return StoreUnavailable(f"no room to {action} {place}: {cause}")
+    if error.errno == errno.EIO and action in _READS:
+        return Unreadable(f"cannot {action} {place}: {cause}", path)
     return StoreError(f"cannot {action} {place}: {cause}")

@@ -45,6 +45,11 @@ class MessageIndex:
         self.condemned: list[str] = []
         """Files that do not count any more and are to be removed."""
 
+    @property
+    def directory(self) -> str:
+        """Where its files are."""
+        return self._directory
+
     # -- opening -------------------------------------------------------------------------------------------
 
     def load(self) -> list[str]:
@@ -80,23 +85,40 @@ class MessageIndex:
         Returns the entries of all, None when they are not what was claimed and nothing can be trusted. The
         slots of the newest file are looked through later unless the end was clean.
         """
-        for file in [file for file in self.files if file.name > name]:
-            self._remove(file)
+        self._remove([file for file in self.files if file.name > name])
         newest_name = self.files[-1].name if self.files else 0
         if newest_name != name or self.entry_count < entries:
             return None
         if self.files and not clean:
-            self._unread = self.files[-1]
-            self._unread.read_slots_later()
+            self._read_newest_later()
         return self.entry_count
 
+    def drop_from(self, name: int) -> None:
+        """Removes the files of that name and above: keys before them are missing, and were in that one."""
+        self._remove([file for file in self.files if file.name >= name])
+
     def keep_to(self, timestamp: int) -> bool:
-        """After a crash, without a claim: keeps the files that end by this store time (Apache's rule)."""
-        for file in [file for file in self.files if file.end_timestamp > timestamp]:
-            self._remove(file)
+        """After a crash, without a claim: keeps the files that end by this store time (Apache's rule).
+
+        Only the last of them may have room, and none is empty: one that was just begun tells that the one
+        before may not be whole on the disk. The slots of the newest one are looked through, those of a full
+        one later: it may be the one that was written, or made good, when the crash came.
+        """
+        files, kept = list(self.files), 0
+        while kept < len(files) and files[kept].end_timestamp <= timestamp and files[kept].index_count > 1:
+            kept += 1
+            if not files[kept - 1].is_full:
+                break
+        self._remove(files[kept:])
         if self.files and not self.files[-1].is_full and not self.files[-1].drop_newer_slots():
-            self._remove(self.files[-1])
+            self._remove(self.files[-1:])
+        if self.files and self.files[-1].is_full:
+            self._read_newest_later()
         return bool(self.files)
+
+    def _read_newest_later(self) -> None:
+        self._unread = self.files[-1]
+        self._unread.read_slots_later()
 
     @property
     def entry_count(self) -> int:
@@ -105,15 +127,16 @@ class MessageIndex:
 
     def remove_all(self) -> None:
         """Removes every file."""
-        for file in list(self.files):
-            self._remove(file)
+        self._remove(list(self.files))
         self._unread = None
         self.is_incomplete = False
 
-    def _remove(self, file: IndexFile) -> None:
-        self._open_files.disk.remove(file.path)
-        self._open_files.forget(file.path)
-        self.files.remove(file)
+    def _remove(self, files: list[IndexFile]) -> None:
+        """The newest first: what a kill in between leaves has all keys up to its end."""
+        for file in reversed(files):
+            self._open_files.disk.remove(file.path)
+            self._open_files.forget(file.path)
+            self.files.remove(file)
 
     def condemn_below(self, log_min_offset: int) -> None:
         """Files that name only messages below that offset do not count any more; the newest always does."""
@@ -123,6 +146,17 @@ class MessageIndex:
             path = self.files.pop(0).path
             self._open_files.forget(path)
             self.condemned.append(path)
+
+    def mend_times(self, store_time: Callable[[int], int | None]) -> None:
+        """Takes the times of the newest file, by which queries leave files out, from the log if it has them.
+
+        `store_time` is that of the record at an offset; None where none begins.
+        """
+        for file in self.files[-1:]:
+            begin, end = store_time(file.begin_offset), store_time(file.end_offset)
+            if file.index_count > 1:
+                file.begin_timestamp = file.begin_timestamp if begin is None else begin
+                file.end_timestamp = file.end_timestamp if end is None else end
 
     @property
     def end_offset(self) -> int:

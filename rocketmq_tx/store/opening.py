@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from rocketmq_tx.errors import StoreError, StoreUnavailable
+from rocketmq_tx.errors import StoreError, StoreUnavailable, Unreadable
 from rocketmq_tx.store.dropped_end import keep_dropped
 from rocketmq_tx.store.opening_progress import QUEUE_WORK, OpeningProgress
 from rocketmq_tx.store.plain_records import PlainRecords
@@ -13,6 +13,7 @@ from rocketmq_tx.store.recoverable import Recoverable
 from rocketmq_tx.store.recovery import Recovery, RecoveryReport
 from rocketmq_tx.store.store_parts import StoreParts
 from rocketmq_tx.store.tail_cut import boundary_at
+from rocketmq_tx.store.unreadable import UnreadableFiles
 
 
 class Opening:
@@ -23,10 +24,26 @@ class Opening:
         self._seconds = seconds
 
     def recover(self, now_ms: int) -> RecoveryReport:
-        """StoreDamaged or StoreError when that cannot be done safely. Its warnings are said as well."""
+        """StoreDamaged or StoreError when that cannot be done safely. Its warnings are said as well.
+
+        Files of queues and index that the device cannot read are set aside, and built again from the log.
+        """
+        parts = self._parts
+        root, queues, index = parts.config.store_path_root_dir, parts.queues, parts.index
+        missing = UnreadableFiles(parts.disk, root, queues.directory, index.directory, parts.notice)
+        while True:
+            try:
+                return self._recover(now_ms, missing)
+            except Unreadable as error:
+                if not missing.take(error):
+                    raise
+                queues.forget_all()
+                self._forget_all()
+
+    def _recover(self, now_ms: int, missing: UnreadableFiles) -> RecoveryReport:
         parts, log = self._parts, self._parts.log
         configured = log.segment_size
-        recovery = self._recovery(now_ms)
+        recovery = self._recovery(now_ms, missing)
         report = recovery.run()
         self._cut_deletions(report)
         parts.damage.found(report.damage, log.min_offset)
@@ -39,11 +56,11 @@ class Opening:
         self._start_at(log.written_to, recovery.flushed_to, recovery.claimed_to)
         if report.records_walked and recovery.claimed_to is None:
             self._save_checkpoint(report, now_ms)
-        for warning in report.warnings:
+        for warning in report.warnings[len(missing.warnings) :]:
             parts.notice(warning)
         return report
 
-    def _recovery(self, now_ms: int) -> Recovery:
+    def _recovery(self, now_ms: int, missing: UnreadableFiles) -> Recovery:
         """Loads what is in the files, for a recovery that judges it."""
         parts = self._parts
         config, log = parts.config, parts.log
@@ -63,12 +80,13 @@ class Opening:
             plain=PlainRecords(parts.queues, parts.pending_keys, parts.deleted, parts.multi_dispatch),
             check_crc=config.check_crc_on_recover,
             progress=progress,
-            report=RecoveryReport(clean=clean),
+            report=RecoveryReport(clean=clean, warnings=list(missing.warnings)),
+            index_missing_from=missing.index_from,
         )
         return Recovery(
             store,
             checkpoint,
-            bool(broken),
+            bool(broken) or missing.of_queues,
             lambda: self._write_if_there_is_room(now_ms),
             lambda end: keep_dropped(parts.disk, log, config.below_root("cut"), end),
         )

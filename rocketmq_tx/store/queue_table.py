@@ -51,6 +51,13 @@ class QueueTable:
             self.light_count += is_light(topic)
         return queue
 
+    def forget_all(self) -> None:
+        """As before `load`, which is to follow: what is in the files counts."""
+        for key in list(self.queues):
+            self._pop(key)
+        self._unsynced.clear()
+        self.condemned.clear()
+
     def _pop(self, key: QueueKey) -> ConsumeQueue:
         """Forgets a queue."""
         queue = self.queues.pop(key)

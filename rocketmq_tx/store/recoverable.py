@@ -30,3 +30,5 @@ class Recoverable:
     progress: OpeningProgress
     report: RecoveryReport
     """Gets what operators should know; its `clean` says whether the store was closed in order."""
+    index_missing_from: int | None = None
+    """The name, as a number, of the first file of the index that was set aside."""

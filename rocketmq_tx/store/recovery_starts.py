@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rocketmq_tx.errors import StoreError
 from rocketmq_tx.store.checkpoint import Checkpoint, Claim, StoreTimes
 from rocketmq_tx.store.log_walk import walk
+from rocketmq_tx.store.message_index import MessageIndex
 from rocketmq_tx.store.opening_progress import QUEUE_WORK
-from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, facts
+from rocketmq_tx.store.records import SHORTEST_RECORD, Verdict, examine, facts
 from rocketmq_tx.store.recoverable import Recoverable
+
+_FIRST_READ_BYTES = 4096
 
 
 class Starts(NamedTuple):
@@ -32,6 +36,7 @@ class StartFinder:
         self._deleted = store.deleted
         self._check_crc = store.check_crc
         self._queues_damaged = queues_damaged
+        self._index_missing_from = store.index_missing_from
         self._progress = store.progress
         self.report = store.report
         self._times = StoreTimes()
@@ -144,17 +149,43 @@ class StartFinder:
         index, log = self._index, self._log
         if index is None:
             return log.segments.end
-        if claim is not None:
+        missing_from = self._index_missing_from
+        if missing_from is not None:
+            index.drop_from(missing_from)
+        if claim is not None and missing_from is None:
             entered = index.keep_claimed(claim.index_name, claim.index_entries, self.report.clean)
+            self._mend_index_times(index)
             if entered == claim.index_entries:
                 return claim.dispatched_to
             complete = entered is not None
         else:
-            complete = self.report.clean or index.keep_to(self._times.index_ms)
+            believed = self.report.clean and missing_from is None
+            complete = believed or index.keep_to(self._times.index_ms)
+            self._mend_index_times(index)
         if complete and index.files and self._begins_record(index.end_offset):
             return index.complete_to
         index.remove_all()
         return log.min_offset
+
+    def _mend_index_times(self, index: MessageIndex) -> None:
+        if not self.report.clean:
+            index.mend_times(self._store_time_of)
+
+    def _store_time_of(self, offset: int) -> int | None:
+        """Of the whole record that begins there; None, too, when it cannot be read: the walk tells it."""
+        log = self._log
+        if not log.segments.has(offset):
+            return None
+        room = log.segments.end_of(offset) - offset
+        try:
+            data = log.read(offset, min(_FIRST_READ_BYTES, room))
+            verdict, size = examine(data, 0, offset)
+            if verdict is Verdict.MORE and size <= room:
+                data = log.read(offset, size)
+                verdict, _ = examine(data, 0, offset)
+        except StoreError:
+            return None
+        return facts(data, 0).store_timestamp if verdict is Verdict.WHOLE else None
 
     def say_index_is_built(self) -> None:
         """It takes long, so somebody should know."""
