@@ -121,7 +121,7 @@ class IndexFile:
             self.slot_count,
             index_count,
         ) = INDEX_HEADER.unpack(header)
-        self.index_count = max(1, index_count)
+        self.index_count = min(max(1, index_count), self._entries_max)
         self._slots_on_disk = True
 
     def header(self, slot_count: int | None = None) -> bytes:
@@ -258,16 +258,19 @@ class IndexFile:
         return "all is done" if self._reading is None else self._reading.progress
 
     def _new_reading(self) -> SlotReading:
-        return SlotReading(self._slots_max, self._entries_at, self.index_count, self.slot_count)
+        begin = self.begin_timestamp
+        last_s = next(iter(_seconds([self.end_timestamp], begin)))
+        ends = (self.begin_offset, 0), (self.end_offset, last_s)
+        counts = self.index_count, self.slot_count
+        return SlotReading(self._slots_max, self._entries_max, self._entries_at, *counts, ends)
 
     def _take_over(self, reading: SlotReading) -> None:
         self._slots, self._dirty_pages = reading.slots, reading.dirty_pages
         self.slot_count = reading.slot_count
         self._reading = None
         if reading.is_damaged:
-            ends = reading.first_offset, reading.last_offset
             self.is_mended = True
-            self.lacks_entries = not reading.entries_fit or ends != (self.begin_offset, self.end_offset)
+            self.lacks_entries = not (reading.entries_fit and reading.ends_fit(self._files.open(self.path)))
 
     def release_slots(self) -> None:
         """A full file that is written needs no table in memory: queries read its slots from the file."""

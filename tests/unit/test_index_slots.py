@@ -14,6 +14,7 @@ from rocketmq_tx.errors import StoreError
 from rocketmq_tx.protocol.message import decode_records
 from rocketmq_tx.store import catching_up, index_slots
 from rocketmq_tx.store.index_file import IndexFile
+from rocketmq_tx.store.index_slots import SlotReading
 from rocketmq_tx.store.layouts import (
     INDEX_ENTRY_BYTES,
     INDEX_HEADER_BYTES,
@@ -130,6 +131,30 @@ class FileTests(SynchronousTestCase):
             self.assertEqual((again.is_mended, again.lacks_entries), (True, False))
             again.snapshot().run()
             self.assertEqual(image.content(PATH)[:ENTRIES_AT], wanted)
+
+    def test_slots_are_led_back_over_long_chains_some_steps_at_a_time(self) -> None:
+        self.patch(index_slots, "_STEPS_BACK", 4)
+        disk = MemoryDisk()
+        file = file_with(disk, [1, 2, 3])
+        wanted = disk.content(PATH)[:ENTRIES_AT]
+        add(file, [1] * 20 + [2] * 21, 3)
+        file.snapshot().run()
+        disk.spoil(PATH, 0, wanted[:INDEX_HEADER_BYTES])
+        steps = []
+        again = IndexFile(OpenFiles(disk), PATH, SLOTS, ENTRIES)
+        again.load()
+        again.read_slots_later()
+        entry = SlotReading._entry
+        reads: list[int] = []
+        self.patch(SlotReading, "_entry", lambda *args: (reads.append(1), entry(*args))[1])
+        left = True
+        while left:
+            left = again.read_on()
+            steps.append(len(reads))
+            reads.clear()
+        self.assertEqual((max(steps), sum(steps)), (4, 41 + 2))
+        again.snapshot().run()
+        self.assertEqual((disk.content(PATH)[:ENTRIES_AT], again.is_mended), (wanted, False))
 
     def test_entries_that_were_never_written_are_no_damage(self) -> None:
         disk = MemoryDisk()
