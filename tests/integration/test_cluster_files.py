@@ -80,7 +80,7 @@ class OneMachineTests(FromBinCase):
     def test_the_files_of_a_users_cluster_work_unmodified(self) -> None:
         self.check(ORIGINALS, ResponseCode.SLAVE_NOT_AVAILABLE)
 
-    def test_two_masters_with_slaves_in_double_write(self) -> None:
+    def test_the_files_of_two_masters_with_slaves_in_double_write_make_a_cluster(self) -> None:
         self.check(PROJECT / "conf" / "2m-2s-sync", ResponseCode.SLAVE_NOT_AVAILABLE)
 
     def test_the_files_of_two_masters_with_slaves_make_a_cluster(self) -> None:

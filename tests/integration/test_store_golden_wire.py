@@ -103,14 +103,14 @@ class GoldenStoresOverTheWire(FaultCase):
             answer = client.ask(RequestCode.QUERY_CONSUMER_OFFSET, header)
             self.assertEqual(int((answer.ext_fields or {})["offset"]), offset, place)
 
-    def test_a_store_with_messages_of_every_kind_after_a_kill(self) -> None:
+    def test_a_store_of_apache_with_messages_of_every_kind_is_served_after_a_kill(self) -> None:
         self.check("full_killed")
 
-    def test_a_store_with_a_torn_record(self) -> None:
+    def test_a_store_of_apache_with_a_torn_record_is_served(self) -> None:
         self.check("torn_crc")
 
-    def test_a_store_whose_queues_and_index_are_lost(self) -> None:
+    def test_a_store_of_apache_whose_queues_and_index_are_lost_is_served(self) -> None:
         self.check("cq_lost")
 
-    def test_a_store_with_extended_queues(self) -> None:
+    def test_a_store_of_apache_with_extended_queues_is_served(self) -> None:
         self.check("cqext")

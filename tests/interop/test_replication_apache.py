@@ -93,7 +93,7 @@ class MixedTests:
         self.assertEqual(set(self.send(master, 50)), {0})
         wait_until_equal(store_of(master), store_of(slave), 60)
 
-    def test_topics_come_over(self) -> None:
+    def test_a_new_topic_of_the_master_comes_to_the_slave(self) -> None:
         master = self.start(self.NAMESRV, self.MASTER)
         slave = self.slave(self.SLAVE)
         self.send(master, 1, topic="ComesOver")

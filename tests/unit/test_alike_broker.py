@@ -104,7 +104,7 @@ class BothWays(SynchronousTestCase):
         frames = [frame(number, 90 + number, queue_id=number * 7 % 4) for number in range(40)]
         self.both(lambda broker: [broker.read(frames), broker.read(frames)], 80)
 
-    def test_sends_to_many_topics_each_to_one_of_its_own_or_not(self) -> None:
+    def test_sends_to_many_topics_leave_the_same_each_to_one_of_its_own_or_not(self) -> None:
         names = [f"T{number:08d}" for number in range(24)]
         frames = [
             frame(number, 100 + number, queue_id=number // 12).replace(
@@ -141,7 +141,7 @@ class BothWays(SynchronousTestCase):
         others = [frame(number, 200 + number, tail="\\u0002WAIT\\u0001false") for number in range(20)]
         self.both(lambda broker: [broker.read(waiting), broker.read(others)], 40, flushDiskType="SYNC_FLUSH")
 
-    def test_a_disk_that_fails_while_they_wait(self) -> None:
+    def test_a_disk_that_fails_while_they_wait_refuses_the_same(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
 
         def act(broker: Connected) -> list[Frame]:
@@ -153,30 +153,30 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 20, flushDiskType="SYNC_FLUSH")
 
-    def test_a_synchronous_master_without_a_slave(self) -> None:
+    def test_a_synchronous_master_without_a_slave_answers_the_same(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
         self.both(lambda broker: broker.read(frames), 20, brokerRole="SYNC_MASTER")
 
-    def test_a_segment_that_ends_among_them(self) -> None:
+    def test_a_segment_that_ends_among_them_leaves_the_same(self) -> None:
         frames = [frame(number, 100 + number, body=bytes(200)) for number in range(20)]
         self.both(
             lambda broker: [broker.read(frames) for _ in range(4)], None, mappedFileSizeCommitLog=20_000
         )
 
-    def test_bodies_that_are_too_large(self) -> None:
+    def test_bodies_that_are_too_large_are_refused_the_same(self) -> None:
         frames = [frame(number, 100 + number, body=bytes(200)) for number in range(20)]
         self.both(lambda broker: broker.read(frames), 0, maxMessageSize=199)
 
-    def test_a_queue_that_does_not_exist(self) -> None:
+    def test_a_queue_that_does_not_exist_is_refused_the_same(self) -> None:
         frames = [frame(number, 100 + number, queue_id=number % 2 + 3) for number in range(20)]
         self.both(lambda broker: [broker.read(frames), broker.read(frames)], 0)
 
-    def test_properties_that_are_not_ordinary(self) -> None:
+    def test_properties_that_are_not_ordinary_are_stored_the_same(self) -> None:
         for tail in ("\\u0002DELAY\\u00012", "\\u0002KEYS\\u0001a", "\\u0002TRAN_MSG\\u0001true"):
             frames = [frame(number, 100 + number, tail=tail) for number in range(20)]
             self.both(lambda broker, frames=frames: broker.read(frames), 0)
 
-    def test_a_store_that_takes_nothing(self) -> None:
+    def test_a_store_that_takes_nothing_refuses_the_same(self) -> None:
         frames = [frame(number, 100 + number, flag=number // 10 * 2) for number in range(20)]
 
         def act(broker: Connected) -> list[Frame]:
@@ -187,7 +187,7 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, None)
 
-    def test_a_topic_that_changed_its_mind(self) -> None:
+    def test_a_topic_whose_permission_changes_is_decided_anew(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
 
         def act(broker: Connected) -> list[list[Frame]]:
@@ -198,7 +198,7 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 20)
 
-    def test_queues_that_were_removed_and_began_anew(self) -> None:
+    def test_queues_that_were_removed_begin_anew_the_same(self) -> None:
         frames = [frame(number, 100 + number, queue_id=number % 4) for number in range(20)]
 
         def act(broker: Connected) -> list[object]:
@@ -209,7 +209,7 @@ class BothWays(SynchronousTestCase):
 
         self.both(act, 40)
 
-    def test_a_topic_that_somebody_follows(self) -> None:
+    def test_who_listens_to_a_topic_hears_the_same(self) -> None:
         frames = [frame(number, 100 + number) for number in range(20)]
 
         def act(broker: Connected) -> list[object]:

@@ -162,7 +162,7 @@ class LeftToTheOtherWay(SynchronousTestCase):
     def test_topics_of_different_length_are_left(self) -> None:
         self.assert_left(alike(3, [("TopicTest", 0), ("T", 0)], [0, 1, 0]))
 
-    def test_transactions_are_left(self) -> None:
+    def test_transactions_are_left_to_the_other_way(self) -> None:
         self.assert_left(alike(sys_flag=4))
 
     def test_values_out_of_range_are_left(self) -> None:

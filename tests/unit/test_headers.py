@@ -189,7 +189,7 @@ class Texts(SynchronousTestCase):
         self.assertIsInstance(header, SendMessageRequestHeader)
         self.assertEqual(list(header.to_ext_fields()), list("abcefghkm"))
 
-    def test_commands_have_names(self) -> None:
+    def test_each_command_is_called_by_the_name_of_its_code(self) -> None:
         self.assertEqual(command_name(310), "SEND_MESSAGE_V2")
         self.assertEqual(command_name(7777), "7777")
 

@@ -98,15 +98,15 @@ class Sends(SynchronousTestCase):
         self.assertEqual(found[0], found[1])
         self.assertEqual(sum(taken), alone)
 
-    def test_sends_one_by_one(self) -> None:
+    def test_sends_that_come_one_by_one_are_stored_and_answered_the_same(self) -> None:
         frames = [frame(number, 90 + number, queue_id=number % 4) for number in range(9)]
         self.both(lambda broker: [broker.read([each]) for each in frames], 9)
 
-    def test_further_keys(self) -> None:
+    def test_further_keys_of_a_message_are_found_the_same(self) -> None:
         frames = [frame(number, 90 + number, tail="\\u0002KEYS\\u0001a") for number in range(3)]
         self.both(lambda broker: [broker.read([each]) for each in frames], 3)
 
-    def test_oneway_sends(self) -> None:
+    def test_a_oneway_send_is_stored_and_not_answered(self) -> None:
         self.both(lambda broker: self.assertEqual(broker.read([frame(1, 90, flag=2)]), []), 1)
 
     def test_delayed_and_overlong_messages_go_the_general_way(self) -> None:

@@ -78,26 +78,26 @@ class StuckSlaveTests(SynchronousTestCase):
         self.world.run_until(lambda: self.slaves[0].store.written_to >= end, 60)
         self.assertEqual(self.slaves[0].log(0, end), self.master.log(0, end))
 
-    def test_a_slave_that_is_cut_off(self) -> None:
+    def test_a_slave_that_is_cut_off_holds_nobody_up_and_catches_up(self) -> None:
         self.world.network.partition(MASTER, FIRST)
         self.check_that_all_goes_on()
         self.world.network.heal()
         self.check_that_it_catches_up()
 
-    def test_a_slave_behind_a_slow_link(self) -> None:
+    def test_a_slave_behind_a_slow_link_holds_nobody_up_and_catches_up(self) -> None:
         self.world.network.slow_down(MASTER, FIRST, 2000)
         self.check_that_all_goes_on()
         self.assertLess(self.slaves[0].store.written_to, self.master.store.written_to / 2)
         self.world.network.heal()
         self.check_that_it_catches_up()
 
-    def test_a_slave_whose_disk_hangs(self) -> None:
+    def test_a_slave_whose_disk_hangs_holds_nobody_up_and_catches_up(self) -> None:
         self.slaves[0].slow_disk(20.0, 30.0)
         self.check_that_all_goes_on()
         self.slaves[0].slow_disk(0.0, 0.001)
         self.check_that_it_catches_up()
 
-    def test_a_slave_that_comes_back_far_behind(self) -> None:
+    def test_a_slave_that_comes_back_far_behind_catches_up_while_all_goes_on(self) -> None:
         self.slaves[0].kill()
         self.check_that_all_goes_on()
         self.slaves[0].start()

@@ -29,7 +29,7 @@ TIMES = st.lists(st.integers(NOW_MS - 50, NOW_MS + 50), max_size=20)
 
 
 class WhenItIsTime(SynchronousTestCase):
-    def test_nothing_waits(self) -> None:
+    def test_where_nothing_waits_nothing_is_due(self) -> None:
         self.assertEqual(due([], NOW_MS, 1000), Due(0, None))
 
     def test_a_message_is_due_at_its_time_and_not_before(self) -> None:

@@ -471,7 +471,7 @@ class Trouble(ScheduleCase):
         self.assertEqual(self.waited(REST_S), [b"x"])
         self.assertEqual(self.waited(5), [b"x", b"other level"])
 
-    def test_stopping_stops(self) -> None:
+    def test_nothing_is_delivered_after_a_stop_and_a_second_one_is_nothing(self) -> None:
         self.delay(b"x")
         self.broker.pass_time(0.9)
         schedule = self.broker.parts.redelivery.schedule

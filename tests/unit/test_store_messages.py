@@ -63,7 +63,7 @@ class AppendTests(StoreCase):
         self.assertEqual(self.store.entries_from("T", 3, 1, 9), [])
         self.assertEqual(self.store.entries_from("T", 4, 0, 9), [])
 
-    def test_plain_tuples_do(self) -> None:
+    def test_messages_may_be_plain_tuples(self) -> None:
         self.store.append_all([tuple(message())], NOW)  # type: ignore[list-item]
         self.assertEqual(bodies(self.store), [b"hello"])
 

@@ -70,7 +70,7 @@ class Timed(SynchronousTestCase):
             found = timed(placement(int(kind), TIMER_DELAY_SEC="5"), NOW, MAX_SEC)
             self.assertEqual(found.topic == "rmq_sys_wheel_timer", waits)
 
-    def test_a_level_wins(self) -> None:
+    def test_a_delay_level_wins_over_a_time(self) -> None:
         leveled = attrs.evolve(placement(TIMER_DELAY_SEC="x"), delay_level=3)
         self.assertIs(timed(leveled, NOW, MAX_SEC), leveled)
 
