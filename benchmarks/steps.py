@@ -76,7 +76,7 @@ def sends(bench: Bench, by_columns: bool) -> None:
         if by_columns:
             queue_ids = [route.queue_id for route in run.routes]
             return scanned_sends._answers.success_alike(run.opaques, queue_ids, placed)
-        return scanned_sends._answer(run, placed, None)
+        return scanned_sends._answering.each(run, placed, None)
 
     def append_and_index(index: bool) -> None:
         append(seen[0], now_ms)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Looking a member up in its enum costs as much as three calls, and each append asks for several.
 _SLAVE = BrokerRole.SLAVE
 _SYNC_MASTER = BrokerRole.SYNC_MASTER
+_ASYNC_MASTER = BrokerRole.ASYNC_MASTER
 _ASYNC_FLUSH = FlushDiskType.ASYNC_FLUSH
 _topic, _queue_id = attrgetter("topic"), attrgetter("queue_id")
 
@@ -41,6 +42,8 @@ class AppendStore(Protocol):
     def append_all(
         self, messages: Sequence[NewMessage], now_ms: int, whole: bool = False
     ) -> list[Placed]: ...
+
+    def append_alone(self, message: NewMessage, now_ms: int) -> tuple[int, int, int] | None: ...
 
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None: ...
 
@@ -145,6 +148,34 @@ class Appending:
         if self._config.enable_multi_dispatch:
             for topic, queue_id in self._store.take_further_arrivals():
                 notify(topic, queue_id)
+        return placed
+
+    def append_alone(self, message: NewMessage, now_ms: int) -> tuple[int, int, int] | None:
+        """As `append` for one message whose sender need not wait: where it stands (`Placed`), in fewer steps.
+
+        None, and nothing is stored, when it is not so, or only `append` can do it or say what is wrong.
+        Raises RequestRefused as that does.
+        """
+        config, topic = self._config, message[0]
+        if (
+            config.broker_role is not _ASYNC_MASTER
+            or config.flush_disk_type is not _ASYNC_FLUSH
+            or config.enable_multi_dispatch
+            or self.everybody_waits
+            or self._flushes.failure is not None
+            or topic in self.listeners
+        ):
+            return None
+        try:
+            placed = self._store.append_alone(message, now_ms)
+        except StoreError as error:
+            raise unavailable(str(error)) from error
+        if placed is None:
+            return None
+        self._appended()
+        if self._statistics is not None:
+            self._statistics.put_alike(topic, 1, placed[1])
+        self._arrivals.notify(topic, message[1])
         return placed
 
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:

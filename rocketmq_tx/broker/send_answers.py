@@ -5,6 +5,7 @@ Java clients read these extra fields without looking whether there are any (`spe
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from rocketmq_tx.config.settings import BrokerSettings
@@ -19,6 +20,8 @@ from rocketmq_tx.protocol.message_ids import pack_host
 from rocketmq_tx.protocol.offset_rows import offset_rows
 from rocketmq_tx.store.append import Placed
 from rocketmq_tx.store.append_alike import PlacedAlike
+
+_pack_prefix = struct.Struct(">II").pack
 
 
 class SendAnswers:
@@ -37,7 +40,7 @@ class SendAnswers:
             {answers.MSG_REGION: broker.region_id, answers.TRACE_ON: "true" if broker.trace_on else "false"}
         )
         self._stored = answers.SendAnswers(broker.region_id, broker.trace_on)
-        self._success = self._stored.json
+        self._success = self._stored.success_of(self._id_start)
 
     def refused(self, frame: Frame, refusal: RequestRefused) -> bytes:
         """The message was not stored."""
@@ -80,7 +83,9 @@ class SendAnswers:
 
     def success(self, opaque: int, queue_id: int, commit_log_offset: int, queue_offset: int) -> bytes:
         """One message was stored, asked for in JSON: the hot case."""
-        return self._success(opaque, b"%b%016X" % (self._id_start, commit_log_offset), queue_id, queue_offset)
+        header = self._success % (queue_id, commit_log_offset, queue_offset, opaque)
+        size = len(header)
+        return _pack_prefix(size + 4, size) + header
 
     def success_alike(self, opaques: Sequence[bytes], queue_ids: Sequence[int], placed: PlacedAlike) -> bytes:
         """The same for several messages; of their opaques the digits are given, as many of each."""

@@ -25,6 +25,7 @@ from rocketmq_tx.protocol.properties import unpack_properties
 from rocketmq_tx.runtime.group_commit import GroupCommit
 from rocketmq_tx.store.append import NewMessage, Placed
 from rocketmq_tx.store.message_store import MessageStore
+from rocketmq_tx.store.pending_keys import key_texts
 
 _GROUP = names.TRANSACTION_CONSUMER_GROUP
 
@@ -146,7 +147,7 @@ class TransactionLog:
             return
         for message, place in zip(messages, placed, strict=True):
             if message[0] == names.TRANSACTION_HALF_TOPIC and message[1] == HALF[1]:
-                keys, properties = message[12], message[4]
+                keys, properties = key_texts(message[12]), message[4]
                 outline = outline_of(properties, keys[0]) if keys else None
                 if (
                     outline is not None

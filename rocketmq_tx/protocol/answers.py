@@ -51,6 +51,13 @@ class SendAnswers:
         header = self._success % (queue_id, message_id, queue_offset, opaque)
         return _PREFIX.pack(len(header) + 4, len(header)) + header
 
+    def success_of(self, id_start: bytes) -> bytes:
+        """A template of the header of these, where a message id is `id_start` and the offset in 16 digits.
+
+        It takes the queue id, that offset, the queue offset and the opaque.
+        """
+        return self._success.replace(_MSG_ID_MARK, b'"msgId":"%b%%016X"' % id_start)
+
     def json_alike(
         self,
         opaques: Sequence[bytes],
@@ -68,8 +75,8 @@ class SendAnswers:
             return b"".join(map(self.json, map(int, opaques), ids, queue_ids, queue_offsets))
         template = self._alike.get(id_start)
         if template is None:
-            template = self._success.replace(_MSG_ID_MARK, b'"msgId":"%b%%016X"' % id_start)
-            template = self._alike[id_start] = template.replace(_OPAQUE_DIGITS, b'"opaque":%b')
+            template = self.success_of(id_start).replace(_OPAQUE_DIGITS, b'"opaque":%b')
+            self._alike[id_start] = template
         size = len(template % (queue_ids[0], 0, queue_offsets[0], opaques[0]))
         varying = zip(queue_ids, commit_log_offsets, queue_offsets, opaques, strict=False)
         template = _PREFIX.pack(size + 4, size).replace(b"%", b"%%") + template

@@ -16,6 +16,7 @@ from rocketmq_tx.protocol.alike_sends import ALIKE_LEAST, AlikeSends, scan_alike
 from rocketmq_tx.protocol.batch_scan import scan_batch
 from rocketmq_tx.protocol.end_scan import scan_end
 from rocketmq_tx.protocol.frame_codec import MAX_FRAME_BYTES, decode_frame_at
+from rocketmq_tx.protocol.known_headers import scan_alone
 from rocketmq_tx.protocol.pull_scan import scan_pull
 from rocketmq_tx.protocol.send_scan import LONGEST_SCANNED_HEADER, SendScanner
 
@@ -69,21 +70,16 @@ class FrameDecoder:
     """
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, scanner: SendScanner | None = None) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._longest_length = max_frame_bytes - _LENGTH_SIZE
         self._scanner = scanner
+        self._known_headers = {} if scanner is None else scanner.known_headers
         self._pending = bytearray()
         self._wanted = 0
-        self._broken: FrameError | None = None
-
-    @property
-    def pending_bytes(self) -> int:
+        self.pending_bytes = 0
         """Bytes held of a frame that is not complete yet."""
-        return len(self._pending)
-
-    @property
-    def broken(self) -> FrameError | None:
+        self.broken: FrameError | None = None
         """Why the rest of this connection cannot be read, once that is known."""
-        return self._broken
 
     def feed(self, data: bytes) -> list[Run]:
         """The frames that `data` completes, in order, as runs of consecutive frames of one code.
@@ -93,14 +89,21 @@ class FrameDecoder:
         FrameError when the bytes are no frames; the connection is then to be closed. Good frames in front of
         the bad bytes are not lost: they are returned, `broken` is set, and the next call raises.
         """
-        if self._broken is not None:
-            raise self._broken
-        if self._pending:
-            if len(self._pending) + len(data) < self._wanted:
+        if self.broken is not None:
+            raise self.broken
+        if self.pending_bytes:
+            self.pending_bytes += len(data)
+            if self.pending_bytes < self._wanted:
                 self._pending += data
                 return []
             data = b"".join((self._pending, data))
             self._pending.clear()
+            self.pending_bytes = 0
+        known = self._known_headers.get(data[_LENGTH_SIZE : _PREFIX.size])
+        if known is not None and len(data) <= self._max_frame_bytes:
+            send = known.scan(data)
+            if send is not None:
+                return [(SCANNED_SEND, [send])]
         runs: list[Run] = []
         try:
             alone = self._decode_alone(data) if data.startswith(_JSON_BEGINS, _PREFIX.size) else None
@@ -109,7 +112,7 @@ class FrameDecoder:
             position = self._decode_into(runs, data, _GATHERED)
             self._keep(data, position)
         except FrameError as error:
-            self._broken = error
+            self.broken = error
             if not runs:
                 raise
         if len(runs) > 1 and _share_a_key(runs):
@@ -131,7 +134,7 @@ class FrameDecoder:
         if self._scanner is not None and header_end <= end and word <= LONGEST_SCANNED_HEADER:
             code = _SCANNED_CODES.get(data[start + _CODE_FROM : start + _CODE_TO], _NOT_SCANNED)
             if code == SCANNED_SEND:
-                item = self._scanner.scan(data, start, header_end, end)
+                item = scan_alone(self._scanner, data, header_end)
             elif code == SCANNED_PULL:
                 item = scan_pull(data, start, header_end, end)
             elif code != _NOT_SCANNED:
@@ -205,6 +208,7 @@ class FrameDecoder:
             self._wanted = _LENGTH_SIZE + length
         if left:
             self._pending += data[position:]
+            self.pending_bytes = left
 
 
 def _may_be_alike(data: bytes, start: int, end: int) -> bool:

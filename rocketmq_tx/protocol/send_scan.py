@@ -110,6 +110,8 @@ class SendScanner:
         self._tails: dict[tuple[bytes, bytes], PropertyTail] = {}
         self.shapes: dict[bytes, Any] = {}
         """Belongs to `alike_sends`: one scanner serves all connections."""
+        self.known_headers: dict[bytes, Any] = {}
+        """Belongs to `known_headers`, by how a header's length is written."""
         self.match = _HEADER.fullmatch
         """Finds the parts of a header in bytes; they still have to be proven, as `scan` does."""
 
@@ -141,6 +143,10 @@ class SendScanner:
     def known_route(self, head: bytes, rest: bytes, version: bytes) -> SendRoute | None:
         """The route that a scanned header with these parts had; None when it was not proven yet."""
         return self._routes.get((head, rest, version))
+
+    def is_kept(self, tail: PropertyTail) -> bool:
+        """Whether others may have the same one: it has no keys but the unique one."""
+        return _KEYS_PROPERTY not in b"\x02" + tail.before + tail.after
 
     def _new_tail(self, before: bytes, after: bytes) -> PropertyTail | None:
         if after and not after.startswith(_SEPARATOR):

@@ -92,10 +92,11 @@ class Arrivals:
 
     def notify(self, topic: str, queue_id: int) -> None:
         """Messages have arrived in a queue; call it once per batch, after the append."""
-        if (topic, queue_id) in self._watchers:
+        key = topic, queue_id
+        if key in self._watchers:
             with self.log.failuresHandled("a watcher of {topic} failed", topic=topic):
-                self._watchers[topic, queue_id]()
-        waiting = self._held.get((topic, queue_id))
+                self._watchers[key]()
+        waiting = self._held.get(key)
         if waiting is None:
             return
         for held in list(waiting):  # answering may drop, or hold, others of the same queue

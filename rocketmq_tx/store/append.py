@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rocketmq_tx.errors import MessageError
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
+from rocketmq_tx.store.append_alone import AloneAppender
 from rocketmq_tx.store.commit_log import Chunk, CommitLog
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
@@ -34,7 +35,7 @@ class NewMessage(NamedTuple):
 
     `properties` is the stored form; `born_host` is packed (8 or 20 bytes); `body_crc` is the masked CRC-32
     of `body`; `tags_code` is the delivery time (epoch ms) in the schedule topic; `keys` are what the index
-    finds it by, the UNIQ_KEY first.
+    finds it by, the UNIQ_KEY first: a single one may be given as its ASCII bytes.
     """
 
     topic: str
@@ -49,7 +50,7 @@ class NewMessage(NamedTuple):
     reconsume_times: int
     prepared_transaction_offset: int
     tags_code: int
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] | bytes
 
 
 class Placed(NamedTuple):
@@ -87,6 +88,7 @@ class Appender:
         self._head_v6 = HEADS[20, len(store_host)]
         self._fixed_v4 = self._head_v4.size + TAIL_BYTES - 1
         self._fixed_v6 = self._head_v6.size + TAIL_BYTES - 1
+        self.append_alone = AloneAppender(log, queues, pending_keys, store_host).append
 
     def append_all(
         self,
@@ -105,9 +107,9 @@ class Appender:
         if not messages:
             return []
         if len(messages) == 1 and numbered is None:
-            alone = self._append_one(messages[0], now_ms)
+            alone = self.append_alone(messages[0], now_ms)
             if alone is not None:
-                return [alone]
+                return [_new_tuple(Placed, alone)]
         placed: list[Placed] = []
         touched: list[ConsumeQueue] = []
         keys_before = len(self._pending_keys)
@@ -127,55 +129,6 @@ class Appender:
         self._log.last_record_at = placed[-1][0]
         self._log.last_store_timestamp = now_ms
         return placed
-
-    def _append_one(self, message: NewMessage, now_ms: int) -> Placed | None:
-        """A message that comes alone, as from a sender who awaits each answer: half the steps of `_build`.
-
-        None, and nothing has changed, when only that can do it or say what is wrong: the queue is new, the
-        segment ends, the message is not queued. StoreError as for `append_all`.
-        """
-        (
-            topic, queue_id, body, body_crc, properties, flag, sys_flag, born_timestamp, born_host,
-            reconsume_times, prepared_offset, tags_code, keys,
-        ) = message  # fmt: skip
-        log = self._log
-        offset = log.written_to
-        queue = self._queues.queues.get((topic, queue_id))
-        if queue is None or sys_flag & TRANSACTION_NOT_QUEUED:
-            return None
-        pack, size, sys_flag = self._head_v4.pack, self._fixed_v4, sys_flag | self._sys_flag
-        if len(born_host) == IPV6_HOST_BYTES:
-            pack, size, sys_flag = self._head_v6.pack, self._fixed_v6, sys_flag | BORN_HOST_V6
-        queue_offset, topic_field = queue.max_offset, queue.topic_field
-        try:
-            body_length, properties_length = len(body), len(properties)
-            size += body_length + len(topic_field) + properties_length
-            if offset + size > log.record_limit(offset):
-                return None
-            entry = _pack_entry(offset, size, tags_code)
-            parts = (
-                pack(
-                    size, MESSAGE_MAGIC, body_crc, queue_id, flag, queue_offset, offset, sys_flag,
-                    born_timestamp, born_host, now_ms, self._store_host, reconsume_times, prepared_offset,
-                    body_length,
-                ),
-                body,
-                topic_field,
-                _pack_properties_length(properties_length),
-                properties,
-            )  # fmt: skip
-            record = b"".join(parts)
-        except (struct.error, TypeError):
-            return None
-        log.append([(offset, record)], offset + size)
-        queue.tail += entry
-        queue.max_offset = queue_offset + 1
-        self._queues.dirty[queue] = None
-        if keys:
-            self._pending_keys.append((topic, keys, offset, now_ms))
-        log.last_record_at = offset
-        log.last_store_timestamp = now_ms
-        return _new_tuple(Placed, (offset, size, queue_offset))
 
     def _build(
         self,

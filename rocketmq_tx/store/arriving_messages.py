@@ -64,6 +64,21 @@ class ArrivingMessages(StoredMessages):
         self._was_appended(now_ms)
         return placed
 
+    def append_alone(self, message: NewMessage, now_ms: int) -> tuple[int, int, int] | None:
+        """The same for one message, in fewer steps; None, and nothing is stored, when only `append_all` can.
+
+        Returned is what `Placed` has. Further queues of the message, if it names any, do not get it.
+        """
+        if self._refusals.by_cause:
+            raise self._refusals.error()
+        try:
+            placed = self._appender.append_alone(message, now_ms)
+        except StoreUnavailable as error:
+            raise self._no_room(error) from error
+        if placed is not None:
+            self._was_appended(now_ms)
+        return placed
+
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:
         """The same for messages given by columns; None, and nothing is stored, when only `append_all` can.
 

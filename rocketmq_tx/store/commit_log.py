@@ -56,6 +56,7 @@ class CommitLog:
         """A segment was made or removed since the directory was last synced."""
         self._last_file: DiskFile | None = None
         self._last_file_start = -1
+        self._last_file_limit = -1
         self._last_chunk: Chunk = (0, b"")
         """What was written last: slaves that keep up get it from here, not from the file."""
 
@@ -97,10 +98,13 @@ class CommitLog:
         self.segments.cut(offset)
         for start in [start for start in self.unsynced if start >= offset]:
             del self.unsynced[start]  # removed: one of that name will be another file
-        self._last_file = None
-        self._last_file_start = -1
+        self._forget_last_file()
         self.directory_changed = True
         self.written_to = offset
+
+    def _forget_last_file(self) -> None:
+        self._last_file = None
+        self._last_file_start = self._last_file_limit = -1
 
     def forget_first_segment(self) -> str:
         """The oldest segment's messages are gone, though its file remains; returns the file's path.
@@ -137,6 +141,29 @@ class CommitLog:
         if chunks and len(chunks[-1][1]) <= _KEPT_MAX_BYTES:
             self._last_chunk = chunks[-1]
 
+    def append_alone(self, record: bytes, store_timestamp: int) -> bool:
+        """As `append` for one record, which is the newest then, in fewer steps.
+
+        False, and nothing was written, when it does not fit into its segment.
+        """
+        offset, file = self.written_to, self._last_file
+        end = offset + len(record)
+        try:
+            if file is None or end > self._last_file_limit:
+                if end > self.record_limit(offset):
+                    return False
+                file = self._file_at(offset)
+            file.pwrite(record, offset - self._last_file_start)
+        except StoreError as error:
+            self._take_back(offset, error)
+            raise
+        self.written_to = end
+        if end - offset <= _KEPT_MAX_BYTES:
+            self._last_chunk = offset, record
+        self.last_record_at = offset
+        self.last_store_timestamp = store_timestamp
+        return True
+
     def sync_from(self, offset: int) -> None:
         """Waits until everything from `offset` on is on the device, names of files included."""
         at = self.segments.start_of(offset)
@@ -149,6 +176,7 @@ class CommitLog:
 
     def _take_back(self, offset: int, error: StoreError) -> None:
         """Makes the bytes behind `offset` zeros; needs no room on the disk, since cutting frees it."""
+        self._forget_last_file()  # it may be one that begins behind `offset`, should it not be removed now
         try:
             self.set_end(offset)
         except StoreError as second:
@@ -162,6 +190,7 @@ class CommitLog:
                 self.directory_changed = True
             self._last_file = self.segments.create(offset)
             self._last_file_start = start
+            self._last_file_limit = self.record_limit(start)
             self._hold(start, self._last_file)
         return self._last_file
 

@@ -117,6 +117,16 @@ class OsFile(PortableFile):
 
     _nowait_works = hasattr(os, "RWF_NOWAIT")
 
+    def pwrite(self, data: bytes | bytearray, offset: int) -> None:
+        if self._why_read_only is not None:
+            super().pwrite(data, offset)
+        try:
+            written = os.pwrite(self._descriptor, data, offset)
+        except OSError as error:
+            raise _growth_error("write", self.path, offset, error) from error
+        if written < len(data):
+            super().pwrite(data[written:], offset + written)
+
     def pread_cached(self, length: int, offset: int) -> bytes:
         if not self._nowait_works:
             return self.pread(length, offset)

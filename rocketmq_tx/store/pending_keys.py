@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from rocketmq_tx.store.key_hashes import COMMON_CHARS, column_hashes, index_key_hashes
 
-MessageKeys = tuple[str, tuple[str, ...], int, int]
-"""(topic, keys, commit log offset, store timestamp) of one message."""
+MessageKeys = tuple[str, tuple[str, ...] | bytes, int, int]
+"""(topic, keys, commit log offset, store timestamp) of one message; as bytes, one key of ASCII characters."""
 
 
 _MANY = 8
@@ -90,8 +90,8 @@ class PendingKeys(list[MessageKeys]):
         begin = 0
         for (end, *_), entries in groupby([*self._columns, (len(self), None)], _hashed_as):
             if begin < end:
-                topics, keys, places, times = self._one_by_one(begin, end)
-                hashes += index_key_hashes(topics, keys)
+                some, places, times = _hashed(self[begin:end])
+                hashes += some
                 offsets += places
                 timestamps += times
                 begin = end
@@ -103,28 +103,12 @@ class PendingKeys(list[MessageKeys]):
                 timestamps += repeat(timestamp, len(places))
         return hashes, offsets, timestamps
 
-    def _one_by_one(
-        self, begin: int, end: int
-    ) -> tuple[Sequence[str], Sequence[str], Sequence[int], Sequence[int]]:
-        """Topic, key, offset and timestamp of each key of the messages from `begin` to `end`."""
-        if end - begin >= _MANY:
-            topics, own_keys, offsets, timestamps = zip(*self[begin:end], strict=True)
-            keys = [key for keys in own_keys for key in keys]
-            if len(keys) == len(topics) and all(own_keys):  # one of each
-                return topics, keys, offsets, timestamps
-        each = [
-            (topic, key, offset, timestamp)
-            for topic, own_keys, offset, timestamp in self[begin:end]
-            for key in own_keys
-        ]
-        return tuple(zip(*each, strict=True)) if each else ((), (), (), ())  # type: ignore[return-value]
-
     def drop_first(self, count: int) -> None:
         """The first `count` keys need not wait any more; a message may have several."""
         self._dissolve_columns()
         entered = 0
-        while entered < len(self) and count >= len(self[entered][1]):
-            count -= len(self[entered][1])
+        while entered < len(self) and count >= len(key_texts(self[entered][1])):
+            count -= len(key_texts(self[entered][1]))
             entered += 1
         del self[:entered]
         if count:
@@ -160,3 +144,38 @@ def _hashes_together(columns: Sequence[KeyColumn]) -> list[int]:
     if not isinstance(topics, str):
         topics = [topic for column in columns for topic in column.topics]
     return column_hashes(topics, b"".join([column.keys for column in columns]), key_bytes)
+
+
+def _hashed(waiting: Sequence[MessageKeys]) -> tuple[list[int], Sequence[int], Sequence[int]]:
+    """Hash, commit log offset and store timestamp of each key of some messages."""
+    topics, own_keys, offsets, timestamps = zip(*waiting, strict=True)
+    try:
+        joined = b"".join(own_keys)
+    except TypeError:  # some have theirs as texts
+        return _hashed_texts(waiting)
+    if len(own_keys) == 1 or len({*map(len, own_keys)}) > 1:
+        return _hashed_texts(waiting)
+    of_each = topics[0] if topics.count(topics[0]) == len(topics) else topics
+    return column_hashes(of_each, joined, len(own_keys[0])), offsets, timestamps
+
+
+def _hashed_texts(waiting: Sequence[MessageKeys]) -> tuple[list[int], Sequence[int], Sequence[int]]:
+    if len(waiting) >= _MANY:
+        topics, own_keys, offsets, timestamps = zip(*waiting, strict=True)
+        keys = [key for keys in own_keys for key in key_texts(keys)]
+        if len(keys) == len(topics) and all(own_keys):  # one of each
+            return index_key_hashes(topics, keys), offsets, timestamps
+    each = [
+        (topic, key, offset, timestamp)
+        for topic, own_keys, offset, timestamp in waiting
+        for key in key_texts(own_keys)
+    ]
+    if not each:
+        return [], (), ()
+    topics, single_keys, offsets, timestamps = zip(*each, strict=True)
+    return index_key_hashes(topics, single_keys), offsets, timestamps
+
+
+def key_texts(keys: tuple[str, ...] | bytes) -> tuple[str, ...]:
+    """The keys of a message, however they are given."""
+    return (keys.decode("ascii"),) if isinstance(keys, bytes) else keys

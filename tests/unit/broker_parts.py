@@ -128,8 +128,16 @@ class FakeStore:
             placed.append(Placed(self.written_to, size, self._next.get(queue, 0)))
             self._next[queue] = placed[-1].queue_offset + 1
             self.written_to += size
+            if isinstance(message.keys, bytes):  # the same by another form
+                message = message._replace(keys=(message.keys.decode(),))
             self.messages.append(message)
             self.store_times_ms.append(now_ms)
+        return placed
+
+    def append_alone(self, message: NewMessage, now_ms: int) -> tuple[int, int, int] | None:
+        if len(message[2]) > self.body_max:
+            return None
+        (placed,) = self.append_all([message], now_ms)
         return placed
 
     def append_alike(self, messages: AlikeMessages, now_ms: int) -> PlacedAlike | None:

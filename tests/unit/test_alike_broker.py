@@ -13,7 +13,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker import scanned_sends
+from rocketmq_tx.broker import send_plans
 from rocketmq_tx.broker.statistics import BROKER_PUT_NUMS, TOPIC_PUT_SIZE
 from rocketmq_tx.protocol.bodies import TopicConfig
 from rocketmq_tx.protocol.codes import ResponseCode
@@ -327,7 +327,7 @@ class Between(SynchronousTestCase):
         found = []
         for way in (by_columns([]), one_by_one()):
             broker = Connected(mappedFileSizeCommitLog=20_000)
-            with way, mock.patch.object(scanned_sends, "PLANS_MAX", plans_max):
+            with way, mock.patch.object(send_plans, "PLANS_MAX", plans_max):
                 known = [("send", 174)] * 2  # several messages to each of these topics
                 seen = [self.happen(broker, *each) for each in (*known, *story)]
             found.append((seen, broker.counted(), broker.queues(), self.log(broker.parts.store)))

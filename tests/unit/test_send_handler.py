@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rocketmq_tx.broker import half_tails, scanned_sends
+from rocketmq_tx.broker import half_tails, send_plans
 from rocketmq_tx.broker.appending import Appending
 from rocketmq_tx.broker.groups import SubscriptionGroupTable
 from rocketmq_tx.broker.scanned_batches import ScannedBatches
@@ -489,7 +489,7 @@ class TheShortCut(SendCase):
         self.assertEqual(answer.code, ResponseCode.NO_PERMISSION)
 
     def test_plans_are_bounded(self) -> None:
-        self.patch(scanned_sends, "PLANS_MAX", 2)
+        self.patch(send_plans, "PLANS_MAX", 2)
         for number in range(5):
             self.assertEqual(self.answer(java_frame(a=f"pg{number}")).code, 0)
         self.assertEqual(len(self.broker.store.messages), 5)
