@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from rocketmq_tx.broker.appending import Appending
-    from rocketmq_tx.runtime.group_commit import GroupCommit
+    from rocketmq_tx.broker.storage_side import StorageSide
     from rocketmq_tx.runtime.threads import Runner
-    from rocketmq_tx.store.stored_messages import StoredMessages
     from rocketmq_tx.store.timer_index import TimerIndex
     from rocketmq_tx.store.timer_manifest import Claim
     from rocketmq_tx.store.timer_saving import SaveJob
@@ -44,22 +42,19 @@ class TimerKeeping:
 
     def __init__(
         self,
-        store: StoredMessages,
-        appending: Appending,
+        storage: StorageSide,
         index: TimerIndex,
-        flushes: GroupCommit,
         thread: Runner,
-        store_host: bytes,
         reactor: IReactorTime,
         now_ms: Callable[[], int],
         delivered: Callable[[], int],
     ) -> None:
-        self._store = store
-        self._appending = appending
+        self._store = storage.store
+        self._appending = storage.appending
+        self._flushes = storage.flushes
+        self._store_host = storage.store_host
         self._index = index
-        self._flushes = flushes
         self._thread = thread
-        self._store_host = store_host
         self._reactor = reactor
         self._now_ms = now_ms
         self._delivered = delivered

@@ -67,15 +67,7 @@ class TimerService(Service):
         self._intake = TimerIntake(store, self.index, reads, reactor, self._notice)
         self._delivery = TimerDelivery(store, appending, self.index, reads, rarely, now_ms)
         self._keeping = TimerKeeping(
-            store,
-            appending,
-            self.index,
-            storage.flushes,
-            self._thread,
-            storage.store_host,
-            reactor,
-            now_ms,
-            lambda: self._delivery.delivered,
+            storage, self.index, self._thread, reactor, now_ms, lambda: self._delivery.delivered
         )
         self._is_open = False
         self._is_discarded = False
