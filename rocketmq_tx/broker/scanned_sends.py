@@ -37,7 +37,6 @@ from rocketmq_tx.store.consume_queue import ConsumeQueue
 
 _CRC_MASK = 0x7FFFFFFF
 _queue: Callable[[SendRoute], Any] = attrgetter("queue")
-_manner: Callable[[SendRoute], tuple[int, int, int]] = attrgetter("manner")
 Way = Callable[[Peer, Sequence[ScannedSend], int, list[Answer]], int]
 
 
@@ -109,12 +108,11 @@ class ScannedSends:
         stored, bodies = self._plans.stored_tail(run.tail), run.bodies
         if not stored or stored.keys or len(bodies[0]) > self._store_config.max_message_size:
             return False
-        routes = dict.fromkeys(run.routes)
-        queues = self._plans.queues(routes)
-        manners = set(map(_manner, routes))
-        if not queues or len(manners) != 1:
+        queues = self._plans.queues(run.routes)
+        manner = self._plans.common_manner(run.routes) if queues else None
+        if manner is None:
             return False
-        ((flag, sys_flag, reconsume_times),) = manners
+        flag, sys_flag, reconsume_times = manner
         messages = AlikeMessages(
             queues, _queue_numbers(queues, run), bodies,
             [crc & _CRC_MASK for crc in map(crc32, bodies)], stored.before, run.unique_keys, stored.after,

@@ -22,9 +22,8 @@ PAUSE_TIMES = 4
 Nearly all of that is waiting for the device, in a thread. Measured: with a tenth, one came every half second
 under full load, and up to 200,000 messages were to be read again; a message costs the same CPU with either.
 """
-QUEUES_A_SECOND = 2000
-"""Writing a queue takes the reactor 5 to 8 us: so many a second take 1 to 2 % of its time. With 4,000 queues
-one comes every two seconds, and a start reads 300,000 messages of a fast day again, in half a second."""
+QUEUES_A_SECOND = 1000
+"""Writing a queue takes the reactor 10 to 16 us under load: so many a second take 1 to 1.6 % of its time."""
 
 
 class EarlyCheckpoints:
