@@ -15,13 +15,14 @@ from rocketmq_tx.protocol.headers import (
     ViewMessageRequestHeader,
 )
 from rocketmq_tx.remoting.registry import Reply, serves
+from rocketmq_tx.store.key_query import WORK_A_TURN
 
 if TYPE_CHECKING:
     from rocketmq_tx.broker.warm_reads import WarmReads
     from rocketmq_tx.config.store import MessageStoreConfig
     from rocketmq_tx.protocol.frame import Frame
     from rocketmq_tx.remoting.peer import Peer
-    from rocketmq_tx.store.key_query import QueryResult
+    from rocketmq_tx.store.key_query import KeyQuery, QueryResult
     from rocketmq_tx.store.stored_messages import StoredMessages
 
 QUERY_ROUNDS_MAX = 200
@@ -48,13 +49,18 @@ class QueryRequests:
         if (frame.ext_fields or {}).get(UNIQUE_KEY_QUERY) == "true":
             most = self._config.default_query_max_num
 
-        def query(may_block: bool) -> QueryResult:
-            return self._store.query_by_key(
-                header.topic, header.key, most, header.begin_timestamp, header.end_timestamp, may_block
-            )
+        query: KeyQuery | None = None
+
+        def step(may_block: bool) -> QueryResult | None:
+            nonlocal query
+            if query is None:
+                span = header.begin_timestamp, header.end_timestamp
+                query = self._store.key_query(header.topic, header.key, most, *span)
+            return query.run(may_block, WORK_A_TURN)
 
         try:
-            found = await self._reads.read(query, QUERY_ROUNDS_MAX)
+            while (found := await self._reads.read(step, QUERY_ROUNDS_MAX)) is None:
+                await self._reads.turn()
         except IndexNotReady as error:
             raise RequestRefused(ResponseCode.SYSTEM_BUSY, f"ask again later: {error}") from error
         if not found.body:

@@ -42,6 +42,10 @@ class WarmReads:
         """
         return self._off_reactor(self._warm_all, tuple(cold))
 
+    def turn(self) -> Deferred[None]:
+        """Fires after others had their turn."""
+        return self._off_reactor(self._warm_all, ())
+
     def _warm_all(self, cold: tuple[WouldBlock, ...]) -> None:
         problem: StoreError | None = None
         for error in cold:

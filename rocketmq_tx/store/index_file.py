@@ -7,7 +7,7 @@ the header's `end_offset`. Facts: `spec/store.yaml`, index_file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -171,27 +171,27 @@ class IndexFile:
         self.end_offset, self.end_timestamp = offsets[count - 1], timestamps[count - 1]
         return count
 
-    def candidates(self, key_hash: int, may_block: bool) -> Iterator[tuple[int, int]]:
-        """(commit log offset, store time in full seconds from the first entry's) of a hash, newest first."""
+    def newest(self, key_hash: int, may_block: bool) -> int:
+        """The number that the slot of a hash has: that of the newest entry of its chain, whatever it is."""
         if self._reading is not None:
             self._ready_slots()
-        file = self._files.open(self.path)
-        read = file.pread if may_block else file.pread_cached
         slot = key_hash % self._slots_max
         if self._slots is not None:
-            number = self._slots[slot]
-        else:
-            data = read(INDEX_SLOT_BYTES, INDEX_HEADER_BYTES + slot * INDEX_SLOT_BYTES)
-            number = int.from_bytes(data, "big", signed=True)
-        below = self.index_count
-        while 0 < number < self.index_count:
-            data = read(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
-            found_hash, offset, seconds, previous = INDEX_ENTRY.unpack(data)
-            if found_hash == key_hash and seconds >= 0 and number < below:
-                yield offset, self.begin_timestamp + seconds * 1000
-            if previous >= number:
-                return  # chains only lead to older entries; anything else is damage
-            below, number = number, previous
+            return self._slots[slot]
+        file = self._files.open(self.path)
+        read = file.pread if may_block else file.pread_cached
+        data = read(INDEX_SLOT_BYTES, INDEX_HEADER_BYTES + slot * INDEX_SLOT_BYTES)
+        return int.from_bytes(data, "big", signed=True)
+
+    def entry(self, number: int, may_block: bool) -> tuple[int, int, int, int]:
+        """Hash, commit log offset, seconds from the first entry's on, number of the one before in its chain.
+
+        Zeros where the file has been cut short.
+        """
+        file = self._files.open(self.path)
+        read = file.pread if may_block else file.pread_cached
+        data = read(INDEX_ENTRY_BYTES, self._entries_at + number * INDEX_ENTRY_BYTES)
+        return INDEX_ENTRY.unpack(data.ljust(INDEX_ENTRY_BYTES, b"\0"))
 
     def snapshot(self) -> IndexSnapshot:
         """Everything that the file lacks: the slots changed since the last snapshot, and the header."""

@@ -17,6 +17,11 @@ from rocketmq_tx.store.records import facts
 
 BODY_BYTES_MAX = 15 << 20
 """Clients take frames of 16 MB at most; one message is always answered."""
+WORK_MAX = 1 << 20
+"""A query looks at so many entries of the index at most, some seconds' worth; then what was found is all."""
+WORK_A_TURN = 2048
+"""Five milliseconds."""
+_WORK_OF_A_MESSAGE = 16
 
 
 class QueryResult(NamedTuple):
@@ -29,46 +34,81 @@ class QueryResult(NamedTuple):
 
 
 class KeyQuery:
-    """One question: messages of `topic` with `key`, stored from `begin_ms` to `end_ms` (epoch ms)."""
+    """One question: messages of `topic` with `key`, stored from `begin_ms` to `end_ms` (epoch ms).
 
-    def __init__(self, topic: str, key: str, begin_ms: int, end_ms: int, may_block: bool) -> None:
+    The newest `max_count` of them that fit a frame. The index knows hashes and seconds only: the messages
+    themselves say whether they are those.
+    """
+
+    def __init__(
+        self,
+        index: MessageIndex,
+        log: CommitLog,
+        deleted: DeletedTopics,
+        topic: str,
+        key: str,
+        max_count: int,
+        begin_ms: int,
+        end_ms: int,
+    ) -> None:
+        self._index = index
+        self._log = log
+        self._deleted = deleted
         self._topic = topic
         self._key = key
+        self._max_count = max_count
         self._begin_ms = begin_ms
         self._end_ms = end_ms
-        self._may_block = may_block
+        self._walk = index.walk(topic, key, begin_ms, end_ms)
+        self._next: int | None = None
+        """What the index has named, and nobody has looked at yet."""
+        self._records: dict[int, bytes] = {}
+        self._room = BODY_BYTES_MAX
+        self._messages_read = 0
 
-    def run(self, index: MessageIndex, log: CommitLog, deleted: DeletedTopics, max_count: int) -> QueryResult:
-        """The newest `max_count` of them that fit a frame, oldest first.
+    def run(self, may_block: bool, work: int = WORK_MAX) -> QueryResult | None:
+        """What was found, oldest first; None when it is to be called again, as there was too much to do.
 
-        WouldBlock when bytes may not be waited for.
+        `work` is how many entries may be looked at, or a sixteenth as many messages. WouldBlock when bytes
+        may not be waited for: it goes on there with the next call.
         """
-        records: dict[int, bytes] = {}
-        room = BODY_BYTES_MAX
+        until = self._work_done + work
+        while not self._is_over:
+            if self._work_done >= until:
+                return None
+            if self._next is None:
+                self._next = self._walk.step(may_block)
+            if self._next is not None:
+                self._look_at(self._next, may_block)
+                self._next = None
+        offsets = sorted(self._records)
+        body = b"".join([self._records[offset] for offset in offsets])
+        return QueryResult(offsets, body, self._index.end_timestamp, max(0, self._index.end_offset))
 
-        def is_wanted(offset: int) -> bool:
-            nonlocal room
-            if room <= 0 or deleted.is_gone(self._topic, offset):
-                return False
-            record = self._record(log, offset)
-            if record is None:
-                return False
-            room -= len(record)
-            if room < 0 and records:
-                return False
-            records[offset] = record
+    @property
+    def _is_over(self) -> bool:
+        if len(self._records) >= self._max_count or self._room <= 0 or self._work_done >= WORK_MAX:
             return True
+        return self._walk.is_over and self._next is None
 
-        offsets = index.find(
-            self._topic, self._key, max_count, self._begin_ms, self._end_ms, is_wanted, self._may_block
-        )
-        body = b"".join([records[offset] for offset in offsets])
-        return QueryResult(offsets, body, index.end_timestamp, max(0, index.end_offset))
+    @property
+    def _work_done(self) -> int:
+        return self._walk.looked_at + self._messages_read * _WORK_OF_A_MESSAGE
 
-    def _record(self, log: CommitLog, offset: int) -> bytes | None:
+    def _look_at(self, offset: int, may_block: bool) -> None:
+        if offset in self._records or self._deleted.is_gone(self._topic, offset):
+            return
+        record = self._record(offset, may_block)
+        self._messages_read += 1
+        if record is not None:
+            self._room -= len(record)
+            if self._room >= 0 or not self._records:
+                self._records[offset] = record
+
+    def _record(self, offset: int, may_block: bool) -> bytes | None:
         """The record at `offset` if it is one that was asked for; a damaged one is not."""
         try:
-            data = log.record_at(offset, self._may_block)
+            data = self._log.record_at(offset, may_block)
         except WouldBlock:
             raise
         except StoreError:

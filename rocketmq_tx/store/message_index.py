@@ -11,11 +11,11 @@ from datetime import datetime
 from rocketmq_tx.errors import IndexNotReady
 from rocketmq_tx.protocol.java import index_key_hash
 from rocketmq_tx.store.index_file import IndexFile, IndexSnapshot
+from rocketmq_tx.store.key_walk import KeyWalk
 from rocketmq_tx.store.pending_keys import PendingKeys
 from rocketmq_tx.store.segments import OpenFiles
 
 _NAME_DIGITS = 17
-_SECOND_MS = 1000
 
 
 class MessageIndex:
@@ -272,32 +272,6 @@ class MessageIndex:
             if snapshot.path in by_path:
                 by_path[snapshot.path].take_back(snapshot)
 
-    # -- looking up ----------------------------------------------------------------------------------------
-
-    def find(
-        self,
-        topic: str,
-        key: str,
-        max_count: int,
-        begin_ms: int,
-        end_ms: int,
-        is_wanted: Callable[[int], bool],
-        may_block: bool,
-    ) -> list[int]:
-        """Commit log offsets of at most `max_count` messages, the newest ones, ascending.
-
-        The index knows hashes and seconds only: `is_wanted` looks at the message at an offset.
-        """
-        key_hash = index_key_hash(f"{topic}#{key}")
-        found: list[int] = []
-        for file in reversed(self.files):
-            if file.index_count <= 1 or file.begin_timestamp > end_ms:
-                continue
-            for offset, timestamp in file.candidates(key_hash, may_block):
-                if len(found) >= max_count or timestamp + _SECOND_MS <= begin_ms:
-                    break
-                if timestamp <= end_ms and offset not in found and is_wanted(offset):
-                    found.append(offset)
-            if len(found) >= max_count or file.begin_timestamp < begin_ms:
-                break
-        return sorted(found)
+    def walk(self, topic: str, key: str, begin_ms: int, end_ms: int) -> KeyWalk:
+        """What the files have for a key of messages of a topic, stored in that time."""
+        return KeyWalk(self, index_key_hash(f"{topic}#{key}"), begin_ms, end_ms)

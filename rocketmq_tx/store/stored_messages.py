@@ -202,6 +202,14 @@ class StoredMessages:
     def query_by_key(
         self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = True
     ) -> QueryResult:
+        """As `key_query`, all at once."""
+        found = self.key_query(topic, key, max_count, begin_ms, end_ms, may_block).run(may_block)
+        assert found is not None
+        return found
+
+    def key_query(
+        self, topic: str, key: str, max_count: int, begin_ms: int, end_ms: int, may_block: bool = False
+    ) -> KeyQuery:
         """Messages with this unique key, or with it among their keys, stored in that time, oldest first.
 
         At most `max_count`, the newest ones; maxMsgsNumBatch is the limit of all. Unless it `may_block`,
@@ -211,7 +219,5 @@ class StoredMessages:
             self._derived.write_index(self._log.last_store_timestamp)  # keys that wait are found, too
         else:
             self._index.check_ready(end_ms)
-        query = KeyQuery(topic, key, begin_ms, end_ms, may_block)
-        return query.run(
-            self._index, self._log, self._deleted, min(max_count, self.config.max_msgs_num_batch)
-        )
+        most = min(max_count, self.config.max_msgs_num_batch)
+        return KeyQuery(self._index, self._log, self._deleted, topic, key, most, begin_ms, end_ms)
