@@ -194,7 +194,6 @@ class DerivedTending:
             return
         self._checkpointing = True
         now_s, early = self._reactor.seconds, self._early_checkpoints
-        began_s = now_s()
         try:
             try:
                 await self.index_ready(None)
@@ -207,6 +206,7 @@ class DerivedTending:
             except BaseException:
                 self._derived.give_up_claimed(claimed)
                 raise
+            began_s = now_s()
             job = self._derived.begin_claimed(claimed)
             await self._thread.run(job.run)
             self._derived.finish_checkpoint(job)
