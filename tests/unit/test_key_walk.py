@@ -1,4 +1,4 @@
-"""Queries by key over files that hold anything: they end, raise nothing, and take a bounded time at a time."""
+"""Queries by key over files that hold anything: they end, raise nothing, and do so much a turn at most."""
 
 from __future__ import annotations
 
