@@ -27,7 +27,10 @@ from rocketmq_tx.protocol.send_scan import PropertyTail, SendRoute
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 
 PLANS_MAX = 16_384
+Manner = tuple[int, int, int]
+"""What records have of their route beside its queue: flag, system flag, how often it was consumed before."""
 _queue: Callable[[SendRoute], Any] = attrgetter("queue")
+_manner: Callable[[SendRoute], Manner] = attrgetter("manner")
 _KEY_PLACE = "\0"
 """Stands for the unique key while a tail is worked out; no scanned property can hold it."""
 _SPECIAL_PROPERTIES = (
@@ -59,6 +62,8 @@ class SendPlans:
         self._topics = topics
         self._appending = appending
         self._planned: list[SendRoute] = []
+        self._manners: dict[Manner, Manner] = {}
+        """Those of all routes that have a queue."""
         self._queues_forgotten = 0
         self.half_tails = HalfTails(settings.broker, self._plan_of)
 
@@ -74,6 +79,7 @@ class SendPlans:
         for route in self._planned:
             route.derived = route.queue = None
         self._planned.clear()
+        self._manners.clear()
         self._queues_forgotten = self._appending.queues_forgotten
 
     def of(self, route: SendRoute, tail: PropertyTail) -> tuple[tuple[()] | Plan, tuple[()] | StoredTail]:
@@ -98,14 +104,27 @@ class SendPlans:
             self._forget_plans()
         queues = dict.fromkeys(map(_queue, routes))
         if None in queues:
-            for route in routes:
+            for route in dict.fromkeys(routes):
                 if route.derived is None:
                     self._make(route)
                 if route.derived and route.queue is None:
-                    topic, queue_id, *manner = route.derived
-                    route.queue, route.manner = self._appending.queue(topic, queue_id), tuple(manner)
+                    topic, queue_id, flag, sys_flag, reconsume_times = route.derived
+                    manner = flag, sys_flag, reconsume_times
+                    route.queue = self._appending.queue(topic, queue_id)
+                    route.manner = self._manners.setdefault(manner, manner)
             queues = dict.fromkeys(map(_queue, routes))
         return {} if None in queues else queues
+
+    def common_manner(self, routes: Iterable[SendRoute]) -> Manner | None:
+        """How all of these want their messages stored; None when they do not want the same.
+
+        Mostly all producers do, and then no route has to be asked.
+        """
+        if len(self._manners) == 1:
+            (manner,) = self._manners
+            return manner
+        manners = list(map(_manner, routes))
+        return manners[0] if manners.count(manners[0]) == len(manners) else None
 
     def _make(self, route: SendRoute) -> None:
         if len(self._planned) >= PLANS_MAX:
