@@ -176,7 +176,10 @@ class FrameProtocol(WritingSide):
         try:
             data = b"".join(answers)  # type: ignore[arg-type]  # TypeError tells that one is a Deferred
         except TypeError:
-            self._take_mixed(answers, run, size_bytes)
+            if len(answers) == 1:  # as of each read of a double write
+                self._take_later(answers[0], run, size_bytes)  # type: ignore[arg-type]
+            else:
+                self._take_mixed(answers, run, size_bytes)
             return size_bytes
         self._out.append(data)
         self._out_bytes += len(data)
