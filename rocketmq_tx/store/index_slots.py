@@ -111,7 +111,7 @@ class SlotReading:
         begin, end = self._looked_to, self._looked_to + len(block)
         self.slots[begin:end] = block
         self._in_use += len(used)
-        self._newest = max(self._newest, *used, 0)
+        self._newest = max(self._newest, max(used, default=0))
         self._block = None
         self._looked_to = self._slots_max if self.is_damaged else end  # the rest is made anew in any case
 
