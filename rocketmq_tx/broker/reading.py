@@ -13,6 +13,7 @@ from rocketmq_tx.broker.clients import EXPIRY_SCAN_INTERVAL_S, Consumers, Produc
 from rocketmq_tx.broker.compiled_expressions import CompiledExpressions
 from rocketmq_tx.broker.connection_lists import ConnectionLists
 from rocketmq_tx.broker.consume_progress import ConsumeProgress
+from rocketmq_tx.broker.counters import LOOK_S
 from rocketmq_tx.broker.filter_file import FilterFile
 from rocketmq_tx.broker.filter_table import GroupFilters
 from rocketmq_tx.broker.held_pulls import HeldPulls
@@ -28,7 +29,6 @@ from rocketmq_tx.broker.queue_entries import QueueEntries
 from rocketmq_tx.broker.queue_locks import LOCK_EXPIRED_S, QueueLocks
 from rocketmq_tx.broker.runtime_info import RuntimeInfo
 from rocketmq_tx.broker.scanned_pulls import ScannedPulls
-from rocketmq_tx.broker.statistics import LOOK_S
 from rocketmq_tx.broker.store_times import StoreTimes
 from rocketmq_tx.broker.tag_filter import TagFilters
 from rocketmq_tx.broker.topics import TopicChange

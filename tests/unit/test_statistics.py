@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rocketmq_tx.broker import statistics as statistics_module
-from rocketmq_tx.broker.statistics import BrokerStatistics, Counter, Window
+from rocketmq_tx.broker.counters import Counter, Window
+from rocketmq_tx.broker.statistics import BrokerStatistics
 from rocketmq_tx.protocol.batch import BatchItem, encode_batch
 from rocketmq_tx.protocol.bodies import BrokerStatsData, BrokerStatsItem, ConsumeStats
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
