@@ -165,7 +165,7 @@ class ReplicationSide:
 
     def have_taken(self, timeout_s: float) -> Deferred[list[str]]:
         """Has the slaves take the topics; fires with a sentence for each that has not within that time."""
-        return self._news.have_taken(timeout_s)
+        return self._news.have_taken(timeout_s, {slave.host for slave in self._slaves})
 
     def take_tables(self) -> Deferred[None]:
         """Asks the master for its tables, now; fires when that was tried."""

@@ -5,6 +5,7 @@ A slave is who compares logs, or says so when it asks for the topics, which Apac
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -28,6 +29,8 @@ class TableNews:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._slaves: set[Peer] = set()
+        self._hosts: set[str] = set()
+        """Where slaves of this project were seen."""
         self._timer: IDelayedCall | None = None
 
     def __len__(self) -> int:
@@ -38,11 +41,12 @@ class TableNews:
         """This connection is a slave's, of this project; what changed before it said so is news as well."""
         if peer not in self._slaves:
             self._slaves.add(peer)
+            self._hosts.add(peer.address[0])
             self.changed()
 
     def has_slave_at(self, host: str) -> bool:
         """Whether a slave of this project is at that address."""
-        return any(peer.address[0] == host for peer in self._slaves)
+        return any(peer.address[0] == host for peer in self._slaves if peer.is_open)
 
     def changed(self, *_: Any) -> None:
         if self._slaves and self._timer is None:
@@ -56,10 +60,15 @@ class TableNews:
             else:
                 self._slaves.discard(peer)
 
-    def have_taken(self, timeout_s: float) -> Deferred[list[str]]:
-        """Has each slave take the topics now; fires with a sentence for each that has not in that time."""
+    def have_taken(self, timeout_s: float, following: AbstractSet[str] = frozenset()) -> Deferred[list[str]]:
+        """Has each slave take the topics now; fires with a sentence for each that has not in that time.
+
+        `following` is where the log goes: a slave may have lost this connection, and still get that.
+        """
+        lost = sorted(host for host in following & self._hosts if not self.has_slave_at(host))
+        unasked = [f"the slave at {host} cannot be asked now: it has no connection for that" for host in lost]
         asked = [Deferred.fromCoroutine(_has_taken(peer, timeout_s)) for peer in self._slaves if peer.is_open]
-        return gatherResults(asked).addCallback(lambda sentences: [each for each in sentences if each])
+        return gatherResults(asked).addCallback(lambda sentences: [*unasked, *filter(None, sentences)])
 
     def connection_made(self, peer: Peer) -> None:
         """Nobody is a slave before it has said so."""

@@ -75,7 +75,7 @@ class SlaveConnection(TwistedProtocol):
         self._cold_reads = 0
         self._heard_s = self._written_s = 0.0
         self._reason = "it closed the connection"
-        self._host = ""
+        self.host = ""
         self.name = "a slave"
 
     @property
@@ -94,14 +94,14 @@ class SlaveConnection(TwistedProtocol):
         return self._end.sent_to
 
     def _can_have(self) -> int | None:
-        return None if self._slaves.compares_logs(self._host) else self._slaves.can_have()
+        return None if self._slaves.compares_logs(self.host) else self._slaves.can_have()
 
     # -- the connection --------------------------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
         peer = transport.getPeer()
-        self._host = peer.host
+        self.host = peer.host
         self.name = format_address(peer.host, peer.port)
         if hasattr(transport, "setTcpNoDelay"):
             transport.setTcpNoDelay(True)

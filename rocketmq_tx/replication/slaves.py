@@ -24,6 +24,7 @@ class Slave(Protocol):
     """One connected slave."""
 
     name: str
+    host: str
 
     @property
     def acknowledged(self) -> int | None: ...

@@ -6,19 +6,21 @@ import errno
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 
 from rocketmq_tx.broker.standing_still import HOLD_S
 from rocketmq_tx.broker.stepping_aside import HOLD_S as MASTER_HOLD_S
 from rocketmq_tx.protocol.codes import RequestCode, ResponseCode
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.headers import (
+    DeleteTopicRequestHeader,
     PromoteRequestHeader,
     PullMessageRequestHeader,
     UpdateConsumerOffsetRequestHeader,
 )
 from rocketmq_tx.protocol.message import decode_records
 from tests.memory_broker import SUBSCRIPTION
-from tests.simulator.world import BrokerNode
+from tests.simulator.world import BROKER_PORT, BrokerNode
 from tests.unit.test_role_change_simulated import FIRST, FLUSHED, SECOND, PromotionCase
 
 
@@ -102,6 +104,26 @@ class NewTopicTests(PromotionCase):
         self.assertEqual(self.verdict(self.promote(self.second)), "COMPLETE")
         self.assertIsNone(self.second.parts.topics.get("TopicTest"))
         self.assertIsNotNone(self.second.parts.topics.get("Another"))
+
+    def test_a_deletion_says_so_when_a_slave_gets_the_log_but_cannot_be_told(self) -> None:
+        self.begin(**FLUSHED)
+        self.send(self.first, 6)
+        self.world.run(12)
+        for end in list(self.world.network.ends):
+            if end.process.host == SECOND and (end.there.host, end.there.port) == (FIRST, BROKER_PORT):
+                end.peer.lose(ConnectionLost())
+                end.lose(ConnectionLost())
+        self.world.run(0.5)
+        header = DeleteTopicRequestHeader(topic="TopicTest")
+        frame = Frame.request(RequestCode.DELETE_TOPIC_IN_BROKER, header)
+        answers = [self.client.ask(self.first.address, frame)]
+        self.world.run(20)
+        answers.append(self.client.ask(self.first.address, frame))
+        self.world.run(1)
+        missing, known = [self.successResultOf(answer) for answer in answers]
+        self.assertEqual((missing.code, known.code), (ResponseCode.SUCCESS, ResponseCode.SUCCESS))
+        self.assertIn(f"the slave at {SECOND} cannot be asked now", missing.remark)
+        self.assertIsNone(known.remark)
 
     def pulled(self, node: BrokerNode) -> list[bytes]:
         """What a consumer gets of all queues."""

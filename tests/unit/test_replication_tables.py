@@ -346,6 +346,21 @@ class TableNewsTests(SynchronousTestCase):
         self.assertEqual(sorted(self.successResultOf(asked)), sentences)
         self.assertEqual([slave.pushed for slave in slaves], [[], *([[RequestCode.TAKE_TABLES]] * 3)])
 
+    def test_a_slave_that_gets_the_log_and_has_lost_its_other_connection_does_not_know(self) -> None:
+        news = TableNews(Clock())
+        following = {"192.0.2.2", "192.0.2.3"}  # the second is one of Apache's
+        self.assertEqual(self.successResultOf(news.have_taken(3, following)), [])
+        slave = FakeSlavePeer()
+        news.is_slave(slave)
+        slave.answer.callback(Frame(0))
+        self.assertEqual(self.successResultOf(news.have_taken(3, following)), [])
+        slave.is_open = False
+        (sentence,) = self.successResultOf(news.have_taken(3, following))
+        self.assertIn("192.0.2.2 cannot be asked", sentence)
+        news.connection_lost(slave, "gone")
+        self.assertEqual(self.successResultOf(news.have_taken(3, following)), [sentence])
+        self.assertEqual(self.successResultOf(news.have_taken(3)), [])
+
     def test_it_is_known_where_slaves_are(self) -> None:
         news = TableNews(Clock())
         self.assertFalse(news.has_slave_at("192.0.2.2"))
