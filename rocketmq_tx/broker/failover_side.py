@@ -124,6 +124,7 @@ class FailoverSide:
             self._replication.slave_count,
             self._identity.ha_server_address,
             self._stepping_aside.still.is_promoting,
+            standing.handing_over_to or "",
         )
 
     async def _ask_master(self) -> None:

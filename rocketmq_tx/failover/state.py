@@ -27,7 +27,8 @@ class Caller(Protocol):
 class BrokerState:
     """One broker's word. Offsets are of its commit log; `slaves` is how many are connected to it.
 
-    `is_promoting`: it is taking over, and it is not known yet what comes of that.
+    `is_promoting`: it is taking over, and it is not known yet what comes of that. `handing_over_to` is the
+    address of the slave that a master makes room for; "" most of the time.
     """
 
     cluster: str
@@ -43,6 +44,7 @@ class BrokerState:
     slaves: int = 0
     ha_address: str = ""
     is_promoting: bool = False
+    handing_over_to: str = ""
 
     def to_header(self) -> FailoverStateResponseHeader:
         return FailoverStateResponseHeader(
@@ -59,6 +61,7 @@ class BrokerState:
             slaves=self.slaves,
             ha_server_addr=self.ha_address,
             promoting=self.is_promoting,
+            handing_over_to=self.handing_over_to,
         )
 
     @classmethod
@@ -79,6 +82,7 @@ class BrokerState:
                 header.slaves,
                 header.ha_server_addr,
                 header.promoting,
+                header.handing_over_to,
             )
         except ValueError as error:
             raise BodyError(f"no state of a broker: {error}") from error

@@ -99,6 +99,10 @@ def _judge_without_master(
     silent = [address for address, other in others.items() if other is None]
     if told is None:
         problem = "its master never told this process how far it was"
+    elif told.handing_over_to not in ("", mine.address) and others.get(told.handing_over_to) is None:
+        problem = (
+            f"it was handing over to {told.handing_over_to}, which does not answer, and may have taken over"
+        )
     elif told.role is not BrokerRole.SYNC_MASTER:
         problem = f"its master was {told.role.value}, and acknowledged what no slave had"
     elif told.history != mine.history:

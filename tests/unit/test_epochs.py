@@ -186,6 +186,9 @@ class VerdictTests(SynchronousTestCase):
             (attrs.evolve(MASTER, role=BrokerRole.ASYNC_MASTER), {}, 100, Verdict.UNKNOWN),
             (attrs.evolve(MASTER, slaves=2), {}, 100, Verdict.UNKNOWN),
             (attrs.evolve(MASTER, slaves=2), {OTHER: state(OTHER)}, 100, Verdict.COMPLETE),
+            (attrs.evolve(MASTER, handing_over_to=OTHER), {}, 100, Verdict.UNKNOWN),
+            (attrs.evolve(MASTER, handing_over_to=OTHER), {OTHER: state(OTHER)}, 100, Verdict.COMPLETE),
+            (attrs.evolve(MASTER, handing_over_to=state().address), {}, 100, Verdict.COMPLETE),
         ]
         for told, others, end, verdict in cases:
             judgement = judge(state(end=end), None, told, others)

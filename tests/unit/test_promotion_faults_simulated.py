@@ -232,6 +232,25 @@ class SeveralSlavesTests(PromotionCase):
             self.assert_nothing_acknowledged_is_lost(self.first)
         self.assertGreater(crashes, 15)
 
+    def test_a_slave_is_no_second_master_where_another_may_have_taken_over_before_both_others_died(
+        self,
+    ) -> None:
+        self.begin(slaves=2, **FLUSHED)
+        self.send(self.first, 5)
+        self.ask_to_promote(self.second).addErrback(lambda _: None)
+        self.assertTrue(self.world.run_until(lambda: self.is_master(self.second), 10))
+        self.second.kill()
+        self.world.run(4)
+        self.first.kill()
+        self.world.run(1)
+        answer = self.promote(self.slaves[1])
+        self.assertIn(f"it was handing over to {self.second.address}", answer.remark)
+        self.second.start()
+        self.first.start()
+        self.world.run(30)
+        self.assertEqual(self.masters(), [self.second])
+        self.wait_equal(self.first, *self.slaves)
+
     def test_a_master_that_is_agreed_on_hands_over_to_no_slave_that_does_not_take_part(self) -> None:
         self.begin()
         self.first.parts.settings.broker.auto_failover = "zookeeper://192.0.2.7:2181/x"

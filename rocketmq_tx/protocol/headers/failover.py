@@ -26,6 +26,8 @@ class FailoverStateResponseHeader(Header):
     ha_server_addr: str = string("haServerAddr", required=True, default="")
     promoting: bool = boolean("promoting", default=False)
     """Of a slave: an operator has it take over just now."""
+    handing_over_to: str = string("handingOverTo", default="")
+    """Of a master: the slave that it makes room for, and may have by now; "" most of the time."""
 
 
 @header
