@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.address import IPv4Address
-from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from rocketmq_tx.broker.service import BrokerParts
@@ -22,6 +21,7 @@ from rocketmq_tx.protocol.codes import SerializeType
 from rocketmq_tx.protocol.frame import Frame
 from rocketmq_tx.protocol.frame_codec import decode_frame, encode_frame
 from rocketmq_tx.remoting.protocol import FrameProtocol
+from tests.memory_broker import NoThread, ThreadlessClock
 from tests.memory_disk import MemoryDisk
 from tests.unit.broker_parts import broker_settings
 
@@ -32,7 +32,7 @@ class ReplayedBroker:
     """The parts of a broker as the daemon has them, behind one connection without a socket."""
 
     def __init__(self, **keys: Any) -> None:
-        self.clock = Clock()
+        self.clock = ThreadlessClock()
         small_files = {
             "mappedFileSizeCommitLog": 16 << 20,
             "mappedFileSizeConsumeQueue": 6000,
@@ -42,8 +42,7 @@ class ReplayedBroker:
         settings = broker_settings(
             enablePropertyFilter=True, storePathRootDir="/store", **small_files, **keys
         )
-        self.clock.getThreadPool = lambda: None  # type: ignore[attr-defined]  # nothing is cold here
-        self.parts = BrokerParts(settings, self.clock, self.now_ms, MemoryDisk())
+        self.parts = BrokerParts(settings, self.clock, self.now_ms, MemoryDisk(), NoThread)
         self.parts.store.open(self.now_ms())
         self.parts.redelivery.schedule.startService()
         self.connections = self.parts.connections

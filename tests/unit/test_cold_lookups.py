@@ -47,7 +47,6 @@ class ColdLookUps(SynchronousTestCase):
         self.in_thread = False
         self.thread_calls = 0
         self.patch(self.broker.clock, "getThreadPool", lambda: self)
-        self.broker.clock.callFromThread = lambda call, *arguments: call(*arguments)  # type: ignore[attr-defined]
         self.parts.topics.put(make_topic("t", QUEUES))
         self.parts.groups.find("g")
         for number in range(60):
