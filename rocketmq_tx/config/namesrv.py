@@ -5,6 +5,8 @@ Names, defaults and meanings: `spec/config.yaml`, section namesrv_config (Apache
 
 from __future__ import annotations
 
+import os
+
 from rocketmq_tx.config.keys import LIVE, Keys, key, settings
 
 
@@ -20,7 +22,7 @@ class NamesrvConfig(Keys):
         "namesrv/kvConfig.json",
         "File of the key-value configuration.",
         important=True,
-        from_host=lambda facts: f"{facts.home}/namesrv/kvConfig.json",
+        from_host=lambda facts: os.path.join(facts.home, "namesrv", "kvConfig.json"),
         default_text="~/namesrv/kvConfig.json",
     )
     config_store_path: str = key(
@@ -28,7 +30,7 @@ class NamesrvConfig(Keys):
         "namesrv/namesrv.properties",
         "File that changes at run time are written to.",
         important=True,
-        from_host=lambda facts: f"{facts.home}/namesrv/namesrv.properties",
+        from_host=lambda facts: os.path.join(facts.home, "namesrv", "namesrv.properties"),
         default_text="the file given with -c, else ~/namesrv/namesrv.properties",
     )
     product_env_name: str = key(

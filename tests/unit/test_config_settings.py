@@ -84,6 +84,11 @@ class OrderTests(FromFile):
         self.assertEqual(settings.server.listen_port, 9876)
         self.assertEqual(settings.update_file, Path("/h/namesrv/namesrv.properties"))
 
+    def test_files_of_a_nameserver_at_home_at_the_root_have_one_slash(self) -> None:
+        settings = load_namesrv(environ={}, facts=HostFacts(home="/"))
+        self.assertEqual(settings.namesrv.kv_config_path, "/namesrv/kvConfig.json")
+        self.assertEqual(settings.namesrv.config_store_path, "/namesrv/namesrv.properties")
+
     def test_settings_in_general_have_no_parts(self) -> None:
         settings = load_broker()
         bare = Settings(settings.server, settings.client, settings.tls, settings.facts, None, [])
