@@ -8,6 +8,7 @@ Each figure is the least of some rounds, CPU microseconds of this process for on
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import tempfile
@@ -130,6 +131,7 @@ def interpreter() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     memory()
     with tempfile.TemporaryDirectory() as folder:
         files(folder)

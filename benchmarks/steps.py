@@ -9,6 +9,7 @@ is the CPU time of this thread, the least of many rounds: of a message for sends
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -128,6 +129,7 @@ def pulls(case: str, bench: Bench) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     for by_columns in (True, False):
         with tempfile.TemporaryDirectory() as folder:
             sends(Bench(folder), by_columns)
