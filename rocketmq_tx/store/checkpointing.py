@@ -6,6 +6,7 @@ there are thousands of queues, and more messages come meanwhile: those are for t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rocketmq_tx.errors import StoreError
@@ -42,7 +43,10 @@ class Claimed(NamedTuple):
 
 
 class CheckpointJob:
-    """Takes values, waits for the device, keeps its error; `run` touches no state of the store."""
+    """Takes values, waits for the device, keeps its error; `run` touches no state of the store.
+
+    But it asks `is_condemned` of each file before it removes it: that may not be so any more.
+    """
 
     def __init__(
         self,
@@ -51,12 +55,14 @@ class CheckpointJob:
         flush: FlushJob,
         queue_paths: dict[str, bool],
         claimed: Claimed,
+        is_condemned: Callable[[str], bool],
     ) -> None:
         self._disk = disk
         self._path = path
         self.flush = flush
         self.queue_paths = queue_paths
         self.claimed = claimed
+        self._is_condemned = is_condemned
         self.error: StoreError | None = None
 
     def run(self) -> None:
@@ -90,7 +96,8 @@ class CheckpointJob:
         write_checkpoint(self._disk, self._path, times, claim)
         # Only now, that it is known on the device that they do not count any more.
         for path in condemned:
-            self._disk.remove(path)
+            if self._is_condemned(path):
+                self._disk.remove(path)
         for directory in sorted({path.rpartition("/")[0] for path in condemned}):
             if self._disk.is_directory(directory):
                 self._disk.sync_directory(directory)
@@ -192,7 +199,12 @@ class Checkpointer:
         except BaseException:
             self.give_up(claimed)
             raise
-        return CheckpointJob(self._disk, self._path, flush, self._queues.take_unsynced(), claimed)
+        unsynced = self._queues.take_unsynced()
+        return CheckpointJob(self._disk, self._path, flush, unsynced, claimed, self._is_condemned)
+
+    def _is_condemned(self, path: str) -> bool:
+        """Any thread may ask. A topic of a deleted one's name begins anew, with files of the same names."""
+        return path in self._queues.condemned or path in self._index.condemned
 
     def finish(self, job: CheckpointJob) -> None:
         """StoreError when the job failed; what it was to sync stays due."""

@@ -137,11 +137,9 @@ class QueueTable:
         for topic in topics:
             self._files.disk.remove_tree(f"{self.directory}/{topic}")
         begins = len(self.directory) + 1
-        self._unsynced = {
-            path: is_new
-            for path, is_new in self._unsynced.items()
-            if path[begins:].partition("/")[0] not in topics
-        }
+        for paths in (self._unsynced, self.condemned):
+            for path in [path for path in paths if path[begins:].partition("/")[0] in topics]:
+                del paths[path]
 
     def condemn_below(self, log_min_offset: int) -> None:
         """Files that name only messages below that offset of the log do not count any more."""

@@ -199,6 +199,34 @@ class RetentionTests(RetentionCase):
         self.assertEqual(self.store.store_time_at("T", 0, first - 1), -1)
         self.assertRaises(StoreError, self.store.record_at, 0)
 
+    def test_a_topic_that_begins_anew_keeps_its_files_from_a_checkpoint_that_removes_old_ones(self) -> None:
+        """Its first file has the name of the one that went with the old messages."""
+        for is_begun in (False, True):
+            disk = MemoryDisk()
+            store = open_store(disk, **SMALL)
+            for n in range(40):
+                store.append_all([message("T", 0, b"x" * 1500)], NOW + n)
+            store.derived.save_checkpoint(NOW)
+            for _ in range(10):
+                oldest = store.expiry.oldest()
+                assert oldest is not None
+                store.expiry.drop(oldest)
+            store.expiry.condemn_derived()
+            path = "/store/consumequeue/T/0/" + "0" * 20
+            self.assertIn(path, store._queues.condemned)
+            claimed = store.derived.claim_checkpoint(NOW)
+            job = store.derived.begin_claimed(claimed) if is_begun else None
+            store.delete_topic("T")
+            store.append_all([message("T", 0, b"anew")], NOW + 50)
+            store.derived.write_all(NOW)
+            job = job or store.derived.begin_claimed(claimed)
+            job.run()
+            store.derived.finish_checkpoint(job)
+            store.derived.save_checkpoint(NOW)
+            self.assertIn(path, disk.nodes)
+            again = open_store(disk.after_kill(), **SMALL)
+            self.assertEqual([record.body for record in served(again)["T", 0]], [b"anew"])
+
     def test_a_full_disk_takes_ten_files_a_round_but_never_the_last_one(self) -> None:
         self.store.config.file_reserved_time = 1000
         for n in range(40):
