@@ -179,7 +179,7 @@ class BrokerConfig(BrokerPlace, IdleBrokerKeys):
         "reservedFileDescriptors",
         0,
         "Connections are refused when so many file descriptors are left, which the store may need; of what"
-        " ulimit -n allows half at most. 0: a quarter, between 24 and 512.",
+        " ulimit -n allows half at most. 0: as many as the store keeps open, a quarter, and 24.",
         high=1 << 20,
         runtime=LIVE,
         origin=OURS,

@@ -1,7 +1,8 @@
 """File descriptors that are kept for files: connections must not take those that the store needs.
 
-The system gives out the lowest number that is free. So as long as no connection gets one of the highest, that
-many can always be had for something else.
+What is kept is what the store may hold open, and some: so files, connections and the rest fit together. Where
+the store holds more, since the limit was lowered or less is to be kept, numbers tell: the system gives out
+the lowest that is free. So as long as no connection gets one of the highest, that many can be had for files.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rocketmq_tx.store.segments import BESIDE_FILES, open_files_max
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-LEAST_KEPT = 24
-MOST_KEPT = 512
 ROOM_EVERY_S = 1.0
 
 
 def kept_of(limit: int, wanted: int) -> int:
-    """How many of those that the process may have; `wanted` 0 is a quarter, within bounds. Never most."""
-    return min(wanted or min(max(limit // 4, LEAST_KEPT), MOST_KEPT), limit // 2)
+    """How many of those that the process may have; `wanted` 0: what the store may take. Never most."""
+    return min(wanted or open_files_max(limit) + BESIDE_FILES, limit // 2)
 
 
 def descriptor_limit() -> int | None:
@@ -59,20 +60,20 @@ class DescriptorReserve:
         self._following = following
         self._made_room_s = -ROOM_EVERY_S
 
-    def is_reached(self) -> bool:
-        """Whether another connection would take what is kept."""
+    def is_reached(self, connections: int) -> bool:
+        """Whether another connection, beside so many, would take what is kept."""
         limit = self._limit()
         if limit is None:
             return False
         first_kept = limit - kept_of(limit, self._kept())
-        if self._is_before(first_kept):
+        if self._has_room(connections, first_kept):
             return False
         if self._now_s() - self._made_room_s < ROOM_EVERY_S:
             return True
         self._made_room_s = self._now_s()
         self._make_room()
-        return not self._is_before(first_kept)
+        return not self._has_room(connections, first_kept)
 
-    def _is_before(self, first_kept: int) -> bool:
+    def _has_room(self, connections: int, first_kept: int) -> bool:
         number = self._following()
-        return number is not None and number < first_kept
+        return number is not None and (number < first_kept or connections + BESIDE_FILES < first_kept)

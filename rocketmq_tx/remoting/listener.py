@@ -37,7 +37,7 @@ class FrameServerFactory(ServerFactory):
         if limit and len(connections.open) >= limit:
             connections.say_refused(f"limit={limit}")
             return None
-        if connections.reserve is not None and connections.reserve.is_reached():
+        if connections.reserve is not None and connections.reserve.is_reached(len(connections.open)):
             connections.say_refused("the file descriptors left are for the store: raise ulimit -n")
             return None
         protocol = FrameProtocol(connections)

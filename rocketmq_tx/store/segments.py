@@ -14,15 +14,20 @@ NAME_DIGITS = 20
 OPEN_FILES_MAX = 400
 """Of the 1,024 descriptors that a process usually has, most are for connections."""
 OPEN_FILES_MOST = 8192
+_OPEN_FILES_LEAST = 8
+BESIDE_FILES = 24
+"""Descriptors for what is neither a file kept open nor a client: listeners, tables being saved, slaves."""
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 def open_files_max(descriptors: int) -> int:
     """How many files are kept open by a process that may have so many descriptors: a quarter of them.
 
+    It is 400 at least, as far as half of them, with `BESIDE_FILES`, are left to connections.
     A queue's file that has to be opened again costs twice as much to write, 11 instead of 5 us.
     """
-    return min(max(descriptors // 4, OPEN_FILES_MAX), OPEN_FILES_MOST)
+    half = max(descriptors // 2 - BESIDE_FILES, _OPEN_FILES_LEAST)
+    return min(max(descriptors // 4, OPEN_FILES_MAX), OPEN_FILES_MOST, half)
 
 
 class OpenFiles:

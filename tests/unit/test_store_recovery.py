@@ -636,8 +636,15 @@ class SegmentTests(SynchronousTestCase):
         self.files.forget_all()
         self.assertEqual(len(self.files), 0)
 
-    def test_a_quarter_of_the_descriptors_is_for_files(self) -> None:
-        for descriptors, files in ((1024, 400), (20_000, 5000), (sys.maxsize, 8192)):
+    def test_a_quarter_of_the_descriptors_is_for_files_and_never_more_than_half(self) -> None:
+        for descriptors, files in (
+            (40, 8),
+            (64, 8),
+            (100, 26),
+            (1024, 400),
+            (20_000, 5000),
+            (sys.maxsize, 8192),
+        ):
             self.assertEqual(open_files_max(descriptors), files)
 
     def test_what_is_not_there_is_not_read_and_gaps_are_not_made(self) -> None:
