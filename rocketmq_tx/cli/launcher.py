@@ -19,6 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from rocketmq_tx.cli.daemon import Daemon, complain_on_stderr, prepare_reactor
+from rocketmq_tx.cli.descriptor_limit import raise_descriptor_limit
 from rocketmq_tx.cli.logs import begin_logging_to_stderr
 from rocketmq_tx.config.given import ConfigFileMissing
 from rocketmq_tx.config.listing import all_lines, important_lines
@@ -76,6 +77,7 @@ class Launcher:
         if print_help:
             print(self.help)
             return 0
+        raise_descriptor_limit()
         try:
             settings = self.load(Path(config_file) if config_file else None, namesrv_addr)
             if self.says_loaded and config_file:

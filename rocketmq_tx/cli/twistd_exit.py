@@ -17,6 +17,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from rocketmq_tx.cli.daemon import Daemon, announce_on_stdout, prepare_reactor
+from rocketmq_tx.cli.descriptor_limit import raise_descriptor_limit
 from rocketmq_tx.config.settings import Settings
 from rocketmq_tx.errors import OperatorError
 
@@ -36,6 +37,7 @@ def make_daemon(
     from twisted.internet import reactor  # noqa: PLC0415  (twistd chooses it before)
 
     prepare_reactor(reactor)
+    raise_descriptor_limit()
     try:
         settings = load(Path(options["config"]) if options["config"] else None)
     except OperatorError as error:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from rocketmq_tx.errors import StartError
 from rocketmq_tx.remoting.addresses import format_address, is_ipv6
 from rocketmq_tx.remoting.connections import Connections
+from rocketmq_tx.remoting.descriptors import descriptor_limit
 from rocketmq_tx.remoting.protocol import FrameProtocol
 from rocketmq_tx.runtime.periodic import Periodic
 from rocketmq_tx.runtime.services import within
@@ -102,7 +103,12 @@ class Listener(Service):
             self.running = 0
             raise StartError(self._cannot_listen(error)) from error
         self._sweep.startService()
-        self.log.info("listening: address={address}", address=self.address)
+        limit = descriptor_limit() or "unlimited"
+        self.log.info(
+            "listening: address={address} descriptors={limit}",
+            address=self.address,
+            limit=limit,
+        )
         for offset in self._alias_offsets:
             await self._listen_on_alias(self.port + offset)
 
