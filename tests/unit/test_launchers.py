@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import os
@@ -201,6 +202,16 @@ class RoleTests(LauncherCase):
         (warning,) = self.warnings(None)
         self.assertIn("no NameServer is set", warning)
         self.assertEqual(self.warnings("127.0.0.1:9876"), [])
+
+
+class InstalledCommandTests(SynchronousTestCase):
+    def test_no_command_has_a_name_that_another_package_may_have(self) -> None:
+        setup = configparser.ConfigParser()
+        setup.read(Path(__file__).parents[2] / "setup.cfg", "utf-8")
+        lines = setup["options.entry_points"]["console_scripts"].split("\n")
+        names = [line.partition(" = ")[0] for line in lines if line]
+        self.assertIn("mqbroker", names)
+        self.assertEqual([name for name in names if not name.startswith("mq")], [])
 
 
 class ToolsTests(SynchronousTestCase):
