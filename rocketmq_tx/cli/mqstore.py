@@ -24,6 +24,7 @@ from rocketmq_tx.cli.store_repair import repair
 from rocketmq_tx.cli.store_stats import stats
 from rocketmq_tx.errors import RocketMQError
 from rocketmq_tx.store.file_lock import lock_holder
+from rocketmq_tx.store.store_directory import LOCK
 from rocketmq_tx.store.store_files import StoreFiles
 from rocketmq_tx.store.verify import VerifyReport
 from rocketmq_tx.store.verify import verify as verify_store
@@ -44,7 +45,7 @@ def mqstore() -> None:
 @of_a_store
 def verify(files: StoreFiles, most: int, is_json: bool) -> int:
     """Check every record, and queues and index against the log."""
-    holder = lock_holder(f"{files.root}/lock")
+    holder = lock_holder(f"{files.root}/{LOCK}")
     if holder is not None:
         error_line(f"the process {holder} has this store open: what it writes now may look unfinished")
     with progress_over(files, "verifying") as progress:

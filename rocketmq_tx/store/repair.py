@@ -19,7 +19,7 @@ from rocketmq_tx.store.disk import Disk
 from rocketmq_tx.store.layouts import BLANK
 from rocketmq_tx.store.log_marks import Origin, origin_of, read_head
 from rocketmq_tx.store.segments import segment_name, segment_starts
-from rocketmq_tx.store.store_directory import lock_store
+from rocketmq_tx.store.store_directory import CHECKPOINT, lock_store
 
 ASIDE = "set-aside"
 _COPY_BYTES = 1 << 20
@@ -86,15 +86,15 @@ def plan_repair(disk: Disk, root: str, log_directories: Sequence[str], configure
         actions.append(Action(Step.FILL, f"{directory}/{segment_name(start)}", reason))
     lost = [(start, start + size) for start in gaps]
     end = max(kept, default=-size) + size
-    checkpoint = read_checkpoint(disk, f"{root}/checkpoint")
+    checkpoint = read_checkpoint(disk, f"{root}/{CHECKPOINT}")
     claim = checkpoint.claim
     if claim is not None and claim.dispatched_to > end and not _is_strange(disk, claim, kept):
         reason = f"it tells of messages up to {claim.dispatched_to}, and the commit log ends at {end}"
-        actions.append(Action(Step.SET_ASIDE, f"{root}/checkpoint", reason))
+        actions.append(Action(Step.SET_ASIDE, f"{root}/{CHECKPOINT}", reason))
         lost.append((end, claim.dispatched_to))
     elif not kept and checkpoint.times.commit_log_ms > 0:
         actions.append(
-            Action(Step.SET_ASIDE, f"{root}/checkpoint", "it tells of messages, and there is no log")
+            Action(Step.SET_ASIDE, f"{root}/{CHECKPOINT}", "it tells of messages, and there is no log")
         )
     return RepairPlan(root, size, actions, lost)
 

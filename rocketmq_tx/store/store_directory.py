@@ -8,10 +8,19 @@ from __future__ import annotations
 from rocketmq_tx.errors import StoreLocked
 from rocketmq_tx.store.disk import Disk, Lock
 
+LOCK = "lock"
+ABORT = "abort"
+CHECKPOINT = "checkpoint"
+QUEUES = "consumequeue"
+QUEUE_EXTENSIONS = "consumequeue_ext"
+INDEX = "index"
+TABLES = "config"
+"""What lies in every store directory, by Apache's names; where the commit log is, the configuration tells."""
+
 
 def lock_store(disk: Disk, root: str) -> Lock:
     """Takes the store directory until the lock is released; StoreLocked when another broker has it."""
-    lock = disk.lock(f"{root}/lock")
+    lock = disk.lock(f"{root}/{LOCK}")
     if lock is None:
         raise StoreLocked(
             f"the store directory {root} is in use by another broker, which has locked the file `lock`; "
@@ -41,7 +50,7 @@ class StoreDirectory:
     @property
     def was_left_in_order(self) -> bool:
         """Whether who had it before has closed it, or nobody had."""
-        return self._disk.file_size(f"{self._root}/abort") is None
+        return self._disk.file_size(f"{self._root}/{ABORT}") is None
 
     def take(self) -> None:
         """Makes it when it is missing, and locks it. StoreLocked when another broker has it."""
@@ -60,12 +69,12 @@ class StoreDirectory:
 
     def mark_open(self) -> None:
         """From now on whoever finds it without its owner knows of a crash."""
-        self._disk.create(f"{self._root}/abort", 0)
+        self._disk.create(f"{self._root}/{ABORT}", 0)
         self._disk.sync_directory(self._root)
 
     def mark_closed(self) -> None:
         """All that is in it is on the device."""
-        self._disk.remove(f"{self._root}/abort")
+        self._disk.remove(f"{self._root}/{ABORT}")
         self._disk.sync_directory(self._root)
 
     def let_go(self) -> None:

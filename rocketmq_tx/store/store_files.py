@@ -18,6 +18,7 @@ from rocketmq_tx.store.layouts import (
     QUEUE_ENTRY_BYTES,
 )
 from rocketmq_tx.store.segments import OpenFiles, segment_starts
+from rocketmq_tx.store.store_directory import ABORT, CHECKPOINT, INDEX, QUEUES
 
 _BLOCK_ENTRIES = 256
 _INDEX_NAME_DIGITS = 17
@@ -122,14 +123,14 @@ class StoreFiles:
     @property
     def crashed(self) -> bool:
         """Whether the last broker did not stop in order, or still runs."""
-        return self.disk.file_size(f"{self.root}/abort") is not None
+        return self.disk.file_size(f"{self.root}/{ABORT}") is not None
 
     def checkpoint(self) -> Checkpoint:
-        return read_checkpoint(self.disk, f"{self.root}/checkpoint")
+        return read_checkpoint(self.disk, f"{self.root}/{CHECKPOINT}")
 
     def queues(self) -> Iterator[QueueFiles]:
         """Every queue that has a directory, sorted by topic and number."""
-        disk, base = self.disk, f"{self.root}/consumequeue"
+        disk, base = self.disk, f"{self.root}/{QUEUES}"
         for topic in disk.names(base):
             ids = [int(name) for name in disk.names(f"{base}/{topic}") if name.isdecimal()]
             for queue_id in sorted(ids):
@@ -137,11 +138,11 @@ class StoreFiles:
 
     def queue(self, topic: str, queue_id: int) -> QueueFiles:
         """One queue, which need not exist."""
-        return QueueFiles(self.files, f"{self.root}/consumequeue/{topic}/{queue_id}", topic, queue_id)
+        return QueueFiles(self.files, f"{self.root}/{QUEUES}/{topic}/{queue_id}", topic, queue_id)
 
     def index_files(self) -> list[Segment]:
         """Index files from the oldest on; `start` is the name as a number."""
-        directory = f"{self.root}/index"
+        directory = f"{self.root}/{INDEX}"
         names = [name for name in self.disk.names(directory) if name.isdecimal()]
         return [
             Segment(int(name), f"{directory}/{name}", self.disk.file_size(f"{directory}/{name}") or 0)

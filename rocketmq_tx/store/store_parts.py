@@ -25,7 +25,14 @@ from rocketmq_tx.store.queue_ext import QueueExt
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.refusals import Refusals
 from rocketmq_tx.store.segments import OpenFiles
-from rocketmq_tx.store.store_directory import StoreDirectory
+from rocketmq_tx.store.store_directory import (
+    CHECKPOINT,
+    INDEX,
+    QUEUE_EXTENSIONS,
+    QUEUES,
+    TABLES,
+    StoreDirectory,
+)
 
 
 @attrs.frozen(eq=False)
@@ -70,11 +77,11 @@ def make_parts(
     root = config.store_path_root_dir
     files, pending_keys, refusals = OpenFiles(disk, open_files), PendingKeys(), Refusals()
     log = _commit_log(config, files)
-    queues = QueueTable(files, f"{root}/consumequeue", config.consume_queue_file_bytes)
+    queues = QueueTable(files, f"{root}/{QUEUES}", config.consume_queue_file_bytes)
     index = MessageIndex(
-        files, f"{root}/index", config.max_hash_slot_num, config.max_index_num, pending_keys, notice
+        files, f"{root}/{INDEX}", config.max_hash_slot_num, config.max_index_num, pending_keys, notice
     )
-    deleted = DeletedTopics(JsonFile(disk, f"{root}/config/deletedTopics.json", notice))
+    deleted = DeletedTopics(JsonFile(disk, f"{root}/{TABLES}/deletedTopics.json", notice))
     appender = Appender(log, queues, pending_keys, store_host)
     multi_dispatch = MultiDispatch(config, queues, appender)
     dispatcher = Dispatcher(queues, pending_keys, deleted, config.delay_levels_ms, multi_dispatch)
@@ -86,7 +93,7 @@ def make_parts(
         notice(f"no more messages are taken: {error}")
 
     flusher = LogFlusher(disk, log, flush_failed)
-    checkpointer = Checkpointer(disk, f"{root}/checkpoint", log, queues, index, flusher)
+    checkpointer = Checkpointer(disk, f"{root}/{CHECKPOINT}", log, queues, index, flusher)
     return StoreParts(
         config=config,
         disk=disk,
@@ -96,11 +103,11 @@ def make_parts(
         files=files,
         log=log,
         queues=queues,
-        ext=QueueExt(files, f"{root}/consumequeue_ext", log, dispatcher.code_of),
+        ext=QueueExt(files, f"{root}/{QUEUE_EXTENSIONS}", log, dispatcher.code_of),
         index=index,
         pending_keys=pending_keys,
         deleted=deleted,
-        damage=KnownDamage(JsonFile(disk, f"{root}/config/damagedLog.json", notice), notice),
+        damage=KnownDamage(JsonFile(disk, f"{root}/{TABLES}/damagedLog.json", notice), notice),
         appender=appender,
         multi_dispatch=multi_dispatch,
         dispatcher=dispatcher,

@@ -10,6 +10,7 @@ from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.findings import Findings
 from rocketmq_tx.store.json_file import JsonFile
 from rocketmq_tx.store.records import RecordFacts
+from rocketmq_tx.store.store_directory import TABLES
 from rocketmq_tx.store.store_files import StoreFiles
 
 _TABLE_MAX_BYTES = 256 << 20
@@ -21,7 +22,7 @@ class Tables:
     def __init__(self, files: StoreFiles, findings: Findings) -> None:
         self._files = files
         self._findings = findings
-        self._folder = f"{files.root}/config"
+        self._folder = f"{files.root}/{TABLES}"
         names = files.disk.names(self._folder)
         tables = {name: self._read(name) for name in names if name.endswith(".json")}
         topics = tables.get("topics.json")
