@@ -12,13 +12,12 @@ import zlib
 
 from rocketmq_tx.protocol.java import tags_code
 from rocketmq_tx.protocol.message import MESSAGE_MAGIC
-from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.store.consume_queue import ConsumeQueue
 from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.multi_dispatch import MARK, MultiDispatch
 from rocketmq_tx.store.pending_keys import PendingKeys
-from rocketmq_tx.store.plain_runs import LEAST_RECORDS, PlainRuns, Run, Shape, shape_of
+from rocketmq_tx.store.plain_runs import LEAST_RECORDS, PlainRuns, Run, Shape, TopicNames, shape_of
 from rocketmq_tx.store.queue_table import QueueTable
 from rocketmq_tx.store.records import (
     BORN_HOST_V6,
@@ -34,6 +33,8 @@ _SHORTEST = _HEAD_BYTES + TAIL_BYTES
 _NOT_PLAIN = BORN_HOST_V6 | STORE_HOST_V6 | TRANSACTION_MASK
 _KNOWN_MAX = 10_000
 _ROWS_AGAIN = 256
+_PAUSE_RECORDS_MAX = 1024
+"""Where records are of one size, but of many shapes, each look for a run is for nothing."""
 _unpack_head = _HEAD.unpack_from
 _pack_entry = QUEUE_ENTRY.pack
 
@@ -52,12 +53,13 @@ class PlainRecords:
         self._pending_keys = pending_keys
         self._deleted = deleted
         self._multi_dispatch = multi_dispatch
-        self._topics: dict[bytes, str] = {}
-        """Names of queues' topics by their bytes: those that were seen to be names."""
+        self._topics = TopicNames()
         self._codes: dict[bytes, int] = {}
         self.touched: list[ConsumeQueue] = []
         """One for each record that `take` entered, to be taken back when they cannot be written."""
-        self._runs = PlainRuns(queues, pending_keys)
+        self._runs = PlainRuns(queues, pending_keys, deleted, self._topics)
+        self._pause = LEAST_RECORDS
+        """So many records are taken one by one before a run is looked for again."""
         self._shape: Shape | None = None
         """Of the last run: most likely of the next one, too."""
         self.last_record_at = self.last_store_timestamp = -1
@@ -98,9 +100,7 @@ class PlainRecords:
                 != record_end
             ):
                 break
-            topic = topics.get(data[topic_at : properties_at - 2]) or self._name(
-                data[topic_at : properties_at - 2], queue_id
-            )
+            topic = topics[data[topic_at - 1 : properties_at - 2]]
             queue = queues.get((topic, queue_id))
             if (
                 queue is None
@@ -134,9 +134,9 @@ class PlainRecords:
             further = at + size * LEAST_RECORDS
             if record_end >= no_run_before and data[further : further + 8] == data[at : at + 8]:
                 if key_bytes >= 0 and not may_stand_further:
-                    self._shape = shape_of(data, at, properties_at + key_at - 1, key_bytes, topic, code)
+                    self._shape = shape_of(data, at, properties_at + key_at - 1, key_bytes, code)
                     record_end = self._take_run(data, record_end, base, self._shape)
-                no_run_before = record_end + size * LEAST_RECORDS
+                no_run_before = record_end + size * self._pause
             at = record_end
         return at
 
@@ -146,7 +146,7 @@ class PlainRecords:
         They are whole, and in no queue yet: whoever waits for the log need not wait for that.
         """
         shape = self._shape
-        if shape is None or self._multi_dispatch.is_on or not self._may_go_on(data, at, base, shape):
+        if shape is None or self._multi_dispatch.is_on or not self._may_go_on(data, at, shape):
             return None
         size = shape.size
         count = min((len(data) - at) // size, _ROWS_AGAIN)
@@ -164,16 +164,14 @@ class PlainRecords:
         self.touched = []
         return self._runs.enter(run, self.touched)
 
-    def _may_go_on(self, data: bytes, at: int, base: int, shape: Shape) -> bool:
+    def _may_go_on(self, data: bytes, at: int, shape: Shape) -> bool:
         """Whether records of that shape may be there: then no first one has to tell what they are."""
         following = at + shape.size * (LEAST_RECORDS - 1)
-        return data[at : at + 8] == shape.start == data[following : following + 8] and not (
-            self._deleted.is_gone(shape.topic, base + at)
-        )
+        return data[at : at + 8] == shape.start == data[following : following + 8]
 
     def _take_run_again(self, data: bytes, at: int, base: int, shape: Shape) -> int:
         """As `_take_run`, if records of that shape may be there."""
-        if not self._may_go_on(data, at, base, shape):
+        if not self._may_go_on(data, at, shape):
             return at
         end = self._take_run(data, at, base, shape)
         if end == at:
@@ -183,6 +181,7 @@ class PlainRecords:
     def _take_run(self, data: bytes, at: int, base: int, shape: Shape) -> int:
         """Takes the records of that shape behind one that was; returns where they end."""
         end = self._runs.take(data, at, base, shape, self.touched)
+        self._pause = LEAST_RECORDS if end > at else min(2 * self._pause, _PAUSE_RECORDS_MAX)
         if end > at:
             self.last_record_at = base + end - shape.size
             self.last_store_timestamp = self._runs.last_store_timestamp
@@ -193,16 +192,6 @@ class PlainRecords:
         for queue in reversed(self.touched):
             queue.take_back()
         self._pending_keys.back_to(keys_before)
-
-    def _name(self, name: bytes, queue_id: int) -> str:
-        """The topic of a queue that exists; "" for others, and for what is no plain name."""
-        topic = name.decode("utf-8", "replace")
-        if topic == SCHEDULE_TOPIC or topic.encode() != name or (topic, queue_id) not in self._queues.queues:
-            return ""
-        if len(self._topics) >= _KNOWN_MAX:
-            self._topics.clear()
-        self._topics[name] = topic
-        return topic
 
     def _code(self, tags: bytes) -> int:
         code = tags_code(tags.decode("utf-8", "replace"))

@@ -1,7 +1,8 @@
 """Runs of plain records of one shape, read as columns: what is the same in all is compared at once, in C.
 
-Whoever sends many messages sends such: one topic, one size, properties that differ in the unique key only.
-Such a record costs a quarter of what `plain_records` needs for a single one.
+Whoever sends many messages sends such: of one size, with properties that differ in the unique key only, to
+one topic or to many whose names are equally long. Such a record costs a quarter of what `plain_records` needs
+for a single one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from functools import lru_cache
 from itertools import compress, groupby, repeat
 from typing import Any, NamedTuple
 
+from rocketmq_tx.protocol.names import SCHEDULE_TOPIC
 from rocketmq_tx.store.consume_queue import ConsumeQueue
+from rocketmq_tx.store.deleted_topics import DeletedTopics
 from rocketmq_tx.store.layouts import QUEUE_ENTRY
 from rocketmq_tx.store.pending_keys import KeyColumn, PendingKeys
 from rocketmq_tx.store.queue_table import QueueTable
@@ -24,6 +27,7 @@ LEAST_RECORDS = 16
 _FIRST_ROWS, _MOST_ROWS = 64, 4096
 _FEW_QUEUES = 8
 """Going through a run once for each of its queues costs less than going through it record by record."""
+_NAMES_MAX = 10_000
 _CRC_MASK = 0x7FFFFFFF
 _HEAD_BYTES = HEADS[8, 8].size
 _pack_entry = QUEUE_ENTRY.pack
@@ -32,17 +36,18 @@ _pack_entry = QUEUE_ENTRY.pack
 class Shape(NamedTuple):
     """What the records of a run have in common, taken from its first one.
 
-    `start` is size and magic, `sys_flag` four bytes; behind the body stand `before`, the unique key, `after`.
-    A run of `key_bytes` 0 has no keys, and `before` is all that stands there.
+    `start` is size and magic, `sys_flag` four bytes; behind the body stand the topic with its length, of
+    `topic_bytes` together, `before`, the unique key, `after`. A run of `key_bytes` 0 has no keys, and
+    `before` is all that stands behind the topic.
     """
 
     start: bytes
     sys_flag: bytes
     body_length: bytes
+    topic_bytes: int
     before: bytes
     key_bytes: int
     after: bytes
-    topic: str
     tags_code: int
 
     @property
@@ -51,27 +56,28 @@ class Shape(NamedTuple):
         return int.from_bytes(self.start[:4], "big")
 
 
-def shape_of(data: bytes, at: int, key_at: int, key_bytes: int, topic: str, tags_code: int) -> Shape:
+def shape_of(data: bytes, at: int, key_at: int, key_bytes: int, tags_code: int) -> Shape:
     """The shape of the plain record at `data[at:]`; its unique key is at `key_at`."""
     size = int.from_bytes(data[at : at + 4], "big")
     body_length = data[at + _HEAD_BYTES - 4 : at + _HEAD_BYTES]
     body_end = at + _HEAD_BYTES + int.from_bytes(body_length, "big")
+    topic_end = body_end + 1 + data[body_end]
     return Shape(
         data[at : at + 8],
         data[at + 36 : at + 40],
         body_length,
-        data[body_end:key_at],
+        topic_end - body_end,
+        data[topic_end:key_at],
         key_bytes,
         data[key_at + key_bytes : at + size],
-        topic,
         tags_code,
     )
 
 
 @lru_cache(maxsize=256)
-def _layout(body: int, before: int, key: int, after: int) -> struct.Struct:
+def _layout(body: int, topic: int, before: int, key: int, after: int) -> struct.Struct:
     """A record by its columns; hosts of IPv4. What nobody needs to know is left out."""
-    return struct.Struct(f">8sIi4xqq4s16xq20x4s{body}s{before}s{key}s{after}s")
+    return struct.Struct(f">8sIi4xqq4s16xq20x4s{body}s{topic}s{before}s{key}s{after}s")
 
 
 class Run(NamedTuple):
@@ -80,28 +86,49 @@ class Run(NamedTuple):
     shape: Shape
     places: range
     """Where they begin in the commit log."""
+    topics: tuple[bytes, ...]
+    """With their lengths, as they stand in the records."""
     queue_ids: tuple[int, ...]
     numbers: tuple[int, ...]
-    """In their queues."""
+    """In their queues: above 0, since the first of one is never plain."""
     keys: bytes
     """Back to back."""
     times: tuple[int, ...]
     """At which they were stored."""
 
 
+class TopicNames(dict[bytes, str]):
+    """Topics by how they stand in records, a byte of length in front; "" for what is no plain name of one.
+
+    Whether there is such a topic is not known here.
+    """
+
+    def __missing__(self, field: bytes) -> str:
+        topic = field[1:].decode("utf-8", "replace")
+        if topic == SCHEDULE_TOPIC or topic.encode() != field[1:] or len(field) != field[0] + 1:
+            return ""
+        if len(self) >= _NAMES_MAX:
+            self.clear()
+        self[field] = topic
+        return topic
+
+
 class PlainRuns:
     """Enters runs into queues and the list of keys that wait for the index."""
 
-    def __init__(self, queues: QueueTable, pending_keys: PendingKeys) -> None:
+    def __init__(
+        self, queues: QueueTable, pending_keys: PendingKeys, deleted: DeletedTopics, names: TopicNames
+    ) -> None:
         self._queues = queues
         self._pending_keys = pending_keys
+        self._deleted = deleted
+        self._names = names
         self.last_store_timestamp = -1
 
     def take(self, data: bytes, at: int, base: int, shape: Shape, touched: list[ConsumeQueue]) -> int:
         """Enters the records of that shape at `data[at:]`; returns where the first other one begins.
 
-        `base` is the commit log offset of `data[0]`; `touched` gets the queue of each. Their topic must not
-        have been deleted behind them.
+        `base` is the commit log offset of `data[0]`; `touched` gets the queue of each.
         """
         size = shape.size
         rows = _FIRST_ROWS
@@ -119,11 +146,14 @@ class PlainRuns:
 
         They stand in the log from `begin` on. None when there is none.
         """
-        start, sys_flag, body_length, before, key_bytes, after, _, _ = shape
+        start, sys_flag, body_length, topic_bytes, before, key_bytes, after, _ = shape
         size = shape.size
-        layout = _layout(int.from_bytes(body_length, "big"), len(before), key_bytes, len(after))
+        layout = _layout(int.from_bytes(body_length, "big"), topic_bytes, len(before), key_bytes, len(after))
         rows: Any = zip(*layout.iter_unpack(data), strict=True)
-        starts, crcs, queue_ids, numbers, offsets, flags, times, lengths, bodies, befores, keys, afters = rows
+        (
+            starts, crcs, queue_ids, numbers, offsets, flags, times, lengths,
+            bodies, topics, befores, keys, afters,
+        ) = rows  # fmt: skip
         places = range(begin, begin + len(data), size)
         alike = min(
             _same(starts, start),
@@ -132,6 +162,7 @@ class PlainRuns:
             _same(befores, before),
             _same(afters, after),
             _equal(offsets, places),
+            numbers.index(0) if 0 in numbers else len(numbers),
         )
         if bodies[0]:
             own_crcs = [crc & _CRC_MASK for crc in map(zlib.crc32, bodies[:alike])]
@@ -139,19 +170,37 @@ class PlainRuns:
         joined = b"".join(keys[:alike])
         if not alike or 0 in joined or 2 in joined or not joined.isascii():
             return None  # such keys nobody sends
-        return Run(shape, places[:alike], queue_ids[:alike], numbers[:alike], joined, times[:alike])
+        return Run(
+            shape, places[:alike], topics[:alike], queue_ids[:alike], numbers[:alike], joined, times[:alike]
+        )
 
     def enter(self, run: Run, touched: list[ConsumeQueue]) -> int:
-        """Enters its records as long as each number is its queue's next; returns how many."""
-        shape, places, queue_ids, numbers, keys, times = run
+        """Enters its records as long as each number is its queue's next; returns how many.
+
+        Where one of their topics has been deleted behind the first of them, none is entered.
+        """
+        shape, places, fields, queue_ids, numbers, keys, times = run
+        topics: str | list[str] = self._names[fields[0]]
+        if fields.count(fields[0]) < len(fields):
+            topics = list(map(self._names.__getitem__, fields))
+        if self._are_gone(topics, places[0]):
+            return 0
         entries = list(map(_pack_entry, places, repeat(shape.size), repeat(shape.tags_code)))
-        columns = shape.topic, queue_ids, numbers, entries, touched
-        taken = self._enter_by_queue(*columns) or self._enter_one_by_one(*columns)
+        taken = 0
+        if isinstance(topics, str):
+            taken = self._enter_by_queue(topics, queue_ids, numbers, entries, touched)
+        if not taken:
+            taken = self._enter_one_by_one(topics, queue_ids, numbers, entries, touched)
         if taken:
             self.last_store_timestamp = times[taken - 1]
             if shape.key_bytes:
-                self._keep_keys(shape.topic, keys, shape.key_bytes, places, times[:taken])
+                self._keep_keys(topics, keys, shape.key_bytes, places, times[:taken])
         return taken
+
+    def _are_gone(self, topics: str | Sequence[str], place: int) -> bool:
+        """Whether one of the topics was deleted when the log went beyond that place."""
+        gone = {topic for topic, end in self._deleted.items() if place < end}
+        return not gone.isdisjoint((topics,) if isinstance(topics, str) else topics)
 
     def _enter_by_queue(
         self,
@@ -172,8 +221,9 @@ class PlainRuns:
                 is_own = list(map(queue_id.__eq__, queue_ids))
                 own_numbers, own_entries = list(compress(numbers, is_own)), list(compress(entries, is_own))
             queue = self._queues.queues.get((topic, queue_id))
-            if queue is None or not (following := queue.max_offset):
+            if queue is None:
                 return 0
+            following = queue.max_offset
             if own_numbers != list(range(following, following + len(own_numbers))):
                 return 0
             found.append((queue, own_entries))
@@ -185,21 +235,18 @@ class PlainRuns:
 
     def _enter_one_by_one(
         self,
-        topic: str,
+        topics: str | Sequence[str],
         queue_ids: tuple[int, ...],
         numbers: tuple[int, ...],
         entries: list[bytes],
         touched: list[ConsumeQueue],
     ) -> int:
         """Enters records as long as each number is its queue's next; returns how many."""
-        queues = self._queues.queues
-        known: dict[int, ConsumeQueue | None] = {}
+        of_each = repeat(topics) if isinstance(topics, str) else topics
+        queues = list(map(self._queues.queues.get, zip(of_each, queue_ids, strict=False)))
         before = len(touched)
-        for queue_id, number, entry in zip(queue_ids, numbers, entries, strict=True):
-            queue = known.get(queue_id)
-            if queue is None:
-                queue = known[queue_id] = queues.get((topic, queue_id))
-            if queue is None or queue.max_offset != number or not number:
+        for queue, number, entry in zip(queues, numbers, entries, strict=True):
+            if queue is None or queue.max_offset != number:
                 break
             queue.tail += entry
             queue.max_offset = number + 1
@@ -207,14 +254,20 @@ class PlainRuns:
         return len(touched) - before
 
     def _keep_keys(
-        self, topic: str, joined: bytes, key_bytes: int, places: range, times: Sequence[int]
+        self,
+        topics: str | Sequence[str],
+        joined: bytes,
+        key_bytes: int,
+        places: range,
+        times: Sequence[int],
     ) -> None:
         """A column for each store time: of one write of a broker's, most of the time."""
         done = 0
         for time, same in groupby(times):
             end = done + len(list(same))
+            of_these = topics if isinstance(topics, str) else topics[done:end]
             keys = joined[done * key_bytes : end * key_bytes]
-            self._pending_keys.add_column(KeyColumn(topic, keys, key_bytes, places[done:end], time))
+            self._pending_keys.add_column(KeyColumn(of_these, keys, key_bytes, places[done:end], time))
             done = end
 
 
