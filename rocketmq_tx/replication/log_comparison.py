@@ -100,7 +100,9 @@ class LogComparison:
             differs_at = await self._first_difference(master, header, end)
             for damage in store.damage:
                 if damage.offset <= differs_at < damage.end:
-                    return await self._again_from(master, damage.offset)
+                    # Looking for the first difference takes what lies far before it for equal.
+                    begin = await self._begin_at_damage(master, header, damage.offset)
+                    return begin if begin < damage.offset else await self._again_from(master, damage.offset)
             raise self._diverged(master, differs_at, "differs from")
         return await self._begin_at_damage(master, header, end)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -82,17 +82,17 @@ class ComparisonCase(SynchronousTestCase):
 
         return cut
 
-    def with_damage(self, *whose: str, record: int = 2) -> Pair:
-        """Both have 60 messages; a power cut took some bytes of a record of the slave, the master or both."""
+    def with_damage(self, *whose: str, records: Sequence[int] = (2,)) -> Pair:
+        """Both have 60 messages; a power cut took bytes of some records of the slave, the master or both."""
         pair = self.diverged(60, 0)
-        self.damaged_at, size, _ = pair.master.entry_at("T", 0, record) or self.fail("no such message")
+        places = [pair.master.entry_at("T", 0, record) or self.fail("no such message") for record in records]
+        self.damaged_at = places[0][0]
         pairs = {"master": pair.master_disk, "slave": pair.slave_disk}
         for name in whose:
             disk = pairs[name].after_kill()
-            path = "/store/commitlog/" + "0" * 20
-            disk.nodes[path].content[self.damaged_at + size // 2 : self.damaged_at + size] = bytes(
-                size - size // 2
-            )
+            content = disk.nodes["/store/commitlog/" + "0" * 20].content
+            for begin, size, _ in places:
+                content[begin + size // 2 : begin + size] = bytes(size - size // 2)
             setattr(pair, name, open_store(disk))
             setattr(pair, f"{name}_disk", disk)
         return pair
@@ -181,7 +181,12 @@ class OursTests(ComparisonCase):
 
     def test_what_a_crash_took_from_the_slave_is_copied_again(self) -> None:
         for record in (2, 18):  # far from the end, and within what is compared anyway
-            self.assertMended(self.with_damage("slave", record=record))
+            self.assertMended(self.with_damage("slave", records=[record]))
+
+    def test_what_a_crash_took_earlier_is_copied_again_as_well(self) -> None:
+        pair = self.with_damage("slave", records=[2, 18])
+        self.assertEqual(len(pair.slave.damage), 2)
+        self.assertMended(pair)
 
     def test_what_a_crash_took_from_the_master_stops_the_slave_that_has_it(self) -> None:
         self.assertStopped(
