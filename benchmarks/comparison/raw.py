@@ -26,6 +26,8 @@ QUEUES = 4
 FRAMES_OF_A_CONNECTION = 4096
 PULLED_OF_A_QUEUE = 32 * 800
 PULL_SIZE = 32
+QUEUES_FILLED_S = 180.0
+"""Apache fills its queues behind the log: after a load to thousands of them it is a minute behind."""
 
 Frames = Sequence[bytes]
 
@@ -153,7 +155,7 @@ def fill_topic(side: Side, topic: str, places: Sequence[tuple[int, int]]) -> Non
             for header in [GetMaxOffsetRequestHeader(topic=topic, queue_id=queue)]
         )
 
-    wait_until(ready, f"all messages of {topic} are in their queues")
+    wait_until(ready, f"all messages of {topic} are in their queues", QUEUES_FILLED_S)
     client.socket.close()
 
 
