@@ -111,7 +111,7 @@ class Dispatcher:
     def _enter_queue(self, queue: ConsumeQueue, number: int, entry: Entry, fill_gaps: bool) -> bool:
         if number < queue.max_offset:
             if fill_gaps and _begins_anew(queue, number, entry):
-                queue.remove()
+                self._queues.begin_anew(queue)
                 queue.put(entry)
                 self._queues.dirty[queue] = None
                 return True

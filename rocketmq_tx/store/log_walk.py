@@ -66,6 +66,8 @@ def walk(
                     newest_ms = plain.records.last_store_timestamp
                     yield Step(Verdict.ENTERED, position, size, data, at)
                     position += size
+                    if position == segment_end:
+                        break
             verdict, size = examine(data, position - base, position, check_crc)
             if verdict is Verdict.MORE and size <= segment_end - position:
                 length = min(max(_CHUNK_BYTES, size), segment_end - position)

@@ -86,8 +86,8 @@ class Run(NamedTuple):
     shape: Shape
     places: range
     """Where they begin in the commit log."""
-    topics: tuple[bytes, ...]
-    """With their lengths, as they stand in the records."""
+    topics: str | list[str]
+    """That of all, or those of each: plain names, as `TopicNames` has them."""
     queue_ids: tuple[int, ...]
     numbers: tuple[int, ...]
     """In their queues: above 0, since the first of one is never plain."""
@@ -105,7 +105,12 @@ class TopicNames(dict[bytes, str]):
 
     def __missing__(self, field: bytes) -> str:
         topic = field[1:].decode("utf-8", "replace")
-        if topic == SCHEDULE_TOPIC or topic.encode() != field[1:] or len(field) != field[0] + 1:
+        if (
+            topic == SCHEDULE_TOPIC
+            or topic.encode() != field[1:]
+            or len(field) != field[0] + 1
+            or "\0" in topic
+        ):
             return ""
         if len(self) >= _NAMES_MAX:
             self.clear()
@@ -167,22 +172,26 @@ class PlainRuns:
         if bodies[0]:
             own_crcs = [crc & _CRC_MASK for crc in map(zlib.crc32, bodies[:alike])]
             alike = _equal(crcs[:alike], own_crcs)
+        fields = topics[:alike]
+        names: str | list[str] = self._names[fields[0]] if fields else ""
+        if fields and fields.count(fields[0]) < alike:
+            names = list(map(self._names.__getitem__, fields))
+            if "" in names:  # no checksum covers them
+                alike = names.index("")
+                del names[alike:]
+        elif not names:
+            return None
         joined = b"".join(keys[:alike])
         if not alike or 0 in joined or 2 in joined or not joined.isascii():
             return None  # such keys nobody sends
-        return Run(
-            shape, places[:alike], topics[:alike], queue_ids[:alike], numbers[:alike], joined, times[:alike]
-        )
+        return Run(shape, places[:alike], names, queue_ids[:alike], numbers[:alike], joined, times[:alike])
 
     def enter(self, run: Run, touched: list[ConsumeQueue]) -> int:
         """Enters its records as long as each number is its queue's next; returns how many.
 
         Where one of their topics has been deleted behind the first of them, none is entered.
         """
-        shape, places, fields, queue_ids, numbers, keys, times = run
-        topics: str | list[str] = self._names[fields[0]]
-        if fields.count(fields[0]) < len(fields):
-            topics = list(map(self._names.__getitem__, fields))
+        shape, places, topics, queue_ids, numbers, keys, times = run
         if self._are_gone(topics, places[0]):
             return 0
         entries = list(map(_pack_entry, places, repeat(shape.size), repeat(shape.tags_code)))

@@ -141,6 +141,14 @@ class QueueTable:
             for path in [path for path in paths if path[begins:].partition("/")[0] in topics]:
                 del paths[path]
 
+    def begin_anew(self, queue: ConsumeQueue) -> None:
+        """Removes its files, and those that are condemned at once: new ones get the same names."""
+        begin = f"{queue.directory}/"
+        for path in [path for path in self.condemned if path.startswith(begin)]:
+            self._files.disk.remove(path)
+            del self.condemned[path]
+        queue.remove()
+
     def condemn_below(self, log_min_offset: int) -> None:
         """Files that name only messages below that offset of the log do not count any more."""
         for queue in self:

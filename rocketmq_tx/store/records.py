@@ -104,9 +104,16 @@ def examine(  # noqa: PLR0911, PLR0912 - one check after another, each with its 
         return Verdict.DAMAGED, size
     if data.find(0, properties_at, at + size) >= 0:
         return Verdict.DAMAGED, size
+    if 3 * topic_length > _MAX_TOPIC_BYTES and _is_too_long(data[topic_at : topic_at + topic_length]):
+        return Verdict.DAMAGED, size
     if check_crc and body_length and zlib.crc32(data[body_at : topic_at - 1]) & 0x7FFFFFFF != crc:
         return Verdict.DAMAGED, size
     return Verdict.WHOLE, size
+
+
+def _is_too_long(topic: bytes) -> bool:
+    """Whether it is too long for a topic when what is no UTF-8 is replaced, each by three bytes."""
+    return len(topic.decode("utf-8", "replace").encode()) > _MAX_TOPIC_BYTES
 
 
 def facts(data: bytes, at: int) -> RecordFacts:

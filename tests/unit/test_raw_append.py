@@ -90,6 +90,22 @@ class ToldBeforeEntered(SynchronousTestCase):
         self.assertRaises(StoreError, self.slave.append_raw, bytes(damaged[self.half :]), self.half, NOW)
         self.assertEqual(self.slave.written_to, place)
 
+    def test_a_topic_that_cannot_be_one_is_not_written(self) -> None:
+        place = ends_of_records(self.data[self.begin :])[69] + self.begin
+        topic_at = place + 88 + 12
+        self.assertEqual(self.data[topic_at : topic_at + 2], b"\1T")
+        for at, value in [(0, 0), (0, 2), (0, 129), (1, 0)]:
+            self.setUp()
+            damaged = bytearray(self.data)
+            damaged[topic_at + at] = value
+            with self.subTest(at=at, value=value):
+                piece = bytes(damaged[self.half :])
+                self.assertRaises(StoreError, self.slave.append_raw, piece, self.half, NOW)
+                self.assertEqual(self.slave.written_to, place)
+                self.slave.drop_unfinished()
+                self.slave.append_raw(self.data[place:], place, NOW)
+                self.assertEqual(shown(self.slave), shown(self.whole))
+
     def test_what_could_not_be_entered_is_entered_with_what_comes_next(self) -> None:
         later = ends_of_records(self.data[self.begin :])[79] + self.begin
         self.break_entering()
